@@ -1,0 +1,141 @@
+"""The one tree of errors: what went wrong, how HTTP and WebSocket say it, and whether a retry helps.
+
+`code` is stable and part of the contract; `status` is the HTTP status (RFC 9110); `close_code` closes a WebSocket
+(RFC 6455, section 7.4; 4000 and up are the hub's own); `retry_after` is in seconds and set where a retry can succeed.
+"""
+
+import re
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+
+class Detail(NamedTuple):
+    """One field's fault: where it is, what is wrong and what is allowed."""
+
+    field: str
+    message: str
+
+
+class HubError(Exception):
+    """The root. Subclasses fix code, status and close code; an instance adds its message and details."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, message: str, details: tuple[Detail, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Invalid(HubError):
+    """The request's content breaks a rule; `details` names each field."""
+
+    code = "VALIDATION_FAILED"
+    status = 400
+    close_code = 4000
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "Invalid":
+        return cls(f"{field}: {message}", (Detail(field, message),))
+
+
+class InvalidJson(Invalid):
+    code = "INVALID_JSON"
+
+
+class InvalidCursor(Invalid):
+    code = "INVALID_CURSOR"
+
+
+class EndpointUrlForbidden(Invalid):
+    """The endpoint's URL is one that the hub must not call."""
+
+    code = "ENDPOINT_URL_FORBIDDEN"
+
+
+class Unauthenticated(HubError):
+    code = "UNAUTHENTICATED"
+    status = 401
+    close_code = 4001
+
+
+class Forbidden(HubError):
+    code = "FORBIDDEN"
+    status = 403
+    close_code = 4003
+
+
+class NotFound(HubError):
+    code = "NOT_FOUND"
+    status = 404
+
+
+class MethodNotAllowed(HubError):
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class NotAcceptable(HubError):
+    code = "NOT_ACCEPTABLE"
+    status = 406
+
+
+class Conflict(HubError):
+    code = "CONFLICT"
+    status = 409
+
+
+class PayloadExpired(HubError):
+    """A delivery's event is no longer kept, so it can't be sent again."""
+
+    code = "PAYLOAD_EXPIRED"
+    status = 410
+
+
+class PayloadTooLarge(HubError):
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+    close_code = 1009
+
+
+class UnsupportedMediaType(HubError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
+class StoreUnavailable(HubError):
+    """The store did not answer in time, or said that it can't serve. What was asked may or may not have happened."""
+
+    code = "STORE_UNAVAILABLE"
+    status = 503
+    close_code = 1013
+    retry_after = 1
+
+
+class LogFull(HubError):
+    """The store or the log is at its limit: nothing more is accepted until deliveries or retention free room."""
+
+    code = "LOG_FULL"
+    status = 503
+    close_code = 1013
+    retry_after = 10
+
+
+_AT = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_NAMED = re.compile(r"(?:field|fields) `(?P<name>[^`]*)`")
+
+
+def from_msgspec(exc: msgspec.MsgspecError, root: str = "") -> Invalid:
+    """Turn a decoding error into ours, naming the field (`root` stands for the whole document)."""
+    if not isinstance(exc, msgspec.ValidationError):
+        return InvalidJson(f"The body is not valid JSON: {exc}", (Detail(root or "body", str(exc)),))
+    found = _AT.match(str(exc))
+    message, path = (found["message"], found["path"] or "") if found else (str(exc), "")
+    if named := _NAMED.search(message):  # a missing or unknown field is named in the text, its parent in the path
+        path = f"{path}.{named['name']}"
+    field = (root + path).lstrip(".") or "body"
+    return Invalid.field(field, message)

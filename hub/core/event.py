@@ -1,0 +1,160 @@
+"""Events: what a publisher may send, and the envelope that is built once and carried verbatim from then on."""
+
+import re
+import uuid
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from hub.core import topics
+from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_msgspec
+
+MAX_BATCH: Final = 1000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 64
+_ID = re.compile(r"[!-~]{1,255}")
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+
+
+class EventInput(msgspec.Struct, forbid_unknown_fields=True):
+    """One event as a publisher sends it. `data` is any JSON value and is not decoded."""
+
+    topic: str
+    type: str
+    data: msgspec.Raw
+    id: str | None = None
+    timestamp: str | None = None
+    source: str | None = None
+    subject: str | None = None
+    dataschema: str | None = None
+    ephemeral: bool = False
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An accepted event: its address and the envelope's bytes, which no later step changes."""
+
+    id: str
+    topic: str
+    type: str
+    timestamp: str
+    body: bytes
+    ephemeral: bool = False
+
+
+class _Envelope(msgspec.Struct, omit_defaults=True):
+    id: str
+    type: str
+    topic: str
+    timestamp: str
+    data: msgspec.Raw
+    source: str | None = None
+    subject: str | None = None
+    dataschema: str | None = None
+
+
+_one = msgspec.json.Decoder(EventInput)
+_many = msgspec.json.Decoder(list[EventInput])
+_encode = msgspec.json.Encoder().encode
+
+
+def parse(body: bytes) -> tuple[list[EventInput], bool]:
+    """Decode a publish request: the events, and whether it was a batch. Raises Invalid, PayloadTooLarge."""
+    if len(body) > MAX_BATCH_BYTES:
+        raise PayloadTooLarge(f"The body has {len(body)} bytes; allowed are {MAX_BATCH_BYTES}")
+    check_text(body)
+    is_batch = body.lstrip()[:1] == b"["
+    try:
+        items = _many.decode(body) if is_batch else [_one.decode(body)]
+    except msgspec.MsgspecError as exc:
+        raise from_msgspec(exc) from None
+    except RecursionError:
+        raise _too_deep("body") from None
+    if not items:
+        raise Invalid.field("body", "the batch is empty; allowed are 1 to 1000 events")
+    if len(items) > MAX_BATCH:
+        raise PayloadTooLarge(f"The batch has {len(items)} events; allowed are {MAX_BATCH}")
+    return items, is_batch
+
+
+def check_text(body: bytes) -> None:
+    """Raise InvalidJson unless the bytes are UTF-8 (RFC 8259, section 8.1); a payload is passed on as it came."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        message = f"byte {exc.start} is not UTF-8"
+        raise InvalidJson(f"The body is not valid JSON: {message}", (Detail("body", message),)) from None
+
+
+def build(item: EventInput, *, id: str, now_ms: int, max_bytes: int, prefix: str = "") -> Event:
+    """Check one event and build its envelope. `prefix` names a batch's item in errors: `[3].`."""
+    topics.check_publishable(item.topic, item.type, prefix)
+    if not _ID.fullmatch(id):
+        raise Invalid.field(f"{prefix}id", "must be 1 to 255 visible ASCII characters")
+    _check_depth(item.data, f"{prefix}data")
+    timestamp = now_text(now_ms) if item.timestamp is None else _check_timestamp(item.timestamp, f"{prefix}timestamp")
+    return seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
+
+
+def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: str = "") -> Event:
+    """Build the envelope of an event that was checked, or that the hub itself made."""
+    # JSON allows line breaks only between tokens, so dropping them changes nothing, and one line can't break SSE framing.
+    data = msgspec.Raw(bytes(item.data).translate(None, b"\r\n"))
+    body = _encode(_Envelope(id, item.type, item.topic, timestamp, data, item.source, item.subject, item.dataschema))
+    if len(body) > max_bytes:
+        where = prefix.rstrip(".") or "event"
+        raise PayloadTooLarge(
+            f"{where} has {len(body)} bytes; allowed are {max_bytes}",
+            (Detail(where, f"has {len(body)} bytes; allowed are {max_bytes}"),),
+        )
+    return Event(id, item.topic, item.type, timestamp, body, item.ephemeral)
+
+
+def new_id(now_ms: int) -> str:
+    """A fresh event id: `evt_` and a UUIDv7 (RFC 9562, section 5.7), so ids sort by time."""
+    random = uuid.uuid4().int
+    value = (now_ms << 80) | (0x7 << 76) | (random & ((1 << 76) - 1))
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return f"evt_{value:032x}"
+
+
+def derived_id(app: str, idempotency_key: str, index: int) -> str:
+    """The id that an Idempotency-Key stands for, so that a retry after a crash appends nothing twice."""
+    digest = sha256(f"{app}\0{idempotency_key}\0{index}".encode()).hexdigest()
+    return f"evt_{digest[:32]}"
+
+
+def now_text(now_ms: int) -> str:
+    """A time as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_timestamp(value: str, field: str) -> str:
+    try:
+        if not _RFC3339.fullmatch(value):
+            raise ValueError
+        datetime.fromisoformat(value.upper())
+    except ValueError:
+        raise Invalid.field(field, f"{value[:80]!r} is not an RFC 3339 time such as 2026-01-31T08:00:00Z") from None
+    return value
+
+
+def _check_depth(data: msgspec.Raw, field: str) -> None:
+    raw = bytes(data)
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # can't be deeper than it has brackets; strings only add to it
+        return
+    depth = deepest = 0
+    for byte in _STRINGS.sub(b"", raw):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    if deepest > MAX_DEPTH:
+        raise _too_deep(field)
+
+
+def _too_deep(field: str) -> Invalid:
+    return Invalid.field(field, f"is nested too deep; allowed are {MAX_DEPTH} levels")

@@ -1,0 +1,172 @@
+"""The settings: one frozen struct, and the only reader of the environment.
+
+`SETTINGS` is the list that the README documents and `hub check` prints. A wrong value raises SettingsError, which names
+the variable, the value (never a secret's) and what is allowed.
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+import msgspec
+
+from hub.core.retry import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY
+
+
+class SettingsError(Exception):
+    """A variable holds what the hub can't use."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, parsed. Times are in seconds, sizes in bytes."""
+
+    redis_url: str | None
+    data_dir: Path
+    partitions: int
+    delivery_partitions: int
+    durability: str
+    secret_key: bytes | None
+    bootstrap_key: str | None
+    jwt_secret: str | None
+    jwt_audience: str | None
+    cors_origins: tuple[str, ...]
+    webhook_allow_http: bool
+    webhook_timeout: float
+    retry_schedule: tuple[float, ...]
+    retention: int
+    log_max_bytes: int | None
+    attempt_retention: int
+    max_event_bytes: int
+    log_level: str
+    log_format: str
+
+
+class Setting(NamedTuple):
+    """One variable: its field, default as text, how it is read, and what is allowed, in words."""
+
+    variable: str
+    field: str
+    default: str
+    parse: Callable[[str], Any]
+    allowed: str
+    secret: bool = False
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    delays = tuple(float(part) for part in text.split(","))
+    if len(delays) >= MAX_ATTEMPTS or not all(0 < delay <= MAX_DELAY for delay in delays):
+        raise ValueError
+    return delays
+
+
+def _key32(text: str) -> bytes:
+    key = base64.b64decode(text, validate=True)
+    if len(key) != 32:
+        raise ValueError
+    return key
+
+
+def _long(low: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if len(text) < low or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://")):
+        raise ValueError
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(","))
+    if not all(origin == "*" or origin.startswith(("http://", "https://")) for origin in origins):
+        raise ValueError
+    return origins
+
+
+_SCHEDULE_TEXT = ",".join(f"{delay:.0f}" for delay in DEFAULT_SCHEDULE)
+
+SETTINGS: Final = (
+    Setting("HUB_REDIS_URL", "redis_url", "", _redis_url,
+            "redis://, rediss://, unix:// or redis+sentinel://HOST:PORT,…/SERVICE; empty: hub dev's embedded store"),
+    Setting("HUB_DATA_DIR", "data_dir", ".hub", Path, "a folder that can be written"),
+    Setting("HUB_PARTITIONS", "partitions", "1", _integer(1, 64), "1 to 64, fixed at the first start"),
+    Setting("HUB_DELIVERY_PARTITIONS", "delivery_partitions", "16", _integer(1, 256), "1 to 256, fixed at the first start"),
+    Setting("HUB_DURABILITY", "durability", "store", _one_of("store", "fsync", "replicated"), "store, fsync or replicated"),
+    Setting("HUB_SECRET_KEY", "secret_key", "", _key32, "32 bytes in base64", secret=True),
+    Setting("HUB_BOOTSTRAP_KEY", "bootstrap_key", "", _long(16), "at least 16 visible ASCII characters", secret=True),
+    Setting("HUB_JWT_SECRET", "jwt_secret", "", _long(32), "at least 32 visible ASCII characters", secret=True),
+    Setting("HUB_JWT_AUDIENCE", "jwt_audience", "", str, "the aud claim that tokens must carry"),
+    Setting("HUB_CORS_ORIGINS", "cors_origins", "", _origins, "origins such as https://app.example, comma-separated, or *"),
+    Setting("HUB_WEBHOOK_ALLOW_HTTP", "webhook_allow_http", "0", _boolean, "1 or 0"),
+    Setting("HUB_WEBHOOK_TIMEOUT", "webhook_timeout", "15", _seconds(1, 120), "1 to 120 seconds"),
+    Setting("HUB_RETRY_SCHEDULE", "retry_schedule", _SCHEDULE_TEXT, _delays,
+            f"up to {MAX_ATTEMPTS - 1} delays in seconds, comma-separated, each at most {MAX_DELAY:.0f}"),
+    Setting("HUB_RETENTION", "retention", "604800", _integer(60, 10 * 365 * 86400), "60 seconds to 10 years"),
+    Setting("HUB_LOG_MAX_BYTES", "log_max_bytes", "", _integer(1024 * 1024, 2**50), "at least 1048576; empty: no limit"),
+    Setting("HUB_ATTEMPT_RETENTION", "attempt_retention", "604800", _integer(60, 10 * 365 * 86400), "60 seconds to 10 years"),
+    Setting("HUB_MAX_EVENT_BYTES", "max_event_bytes", "262144", _integer(1024, 4 * 1024 * 1024), "1024 to 4194304"),
+    Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"), "debug, info, warning, error"),
+    Setting("HUB_LOG_FORMAT", "log_format", "auto", _one_of("auto", "json", "console"), "auto, json or console"),
+)  # fmt: skip
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, by default from the process's environment."""
+    source = os.environ if environ is None else environ
+    return Settings(**{setting.field: _read(setting, source) for setting in SETTINGS})
+
+
+def _read(setting: Setting, source: Mapping[str, str]) -> Any:
+    text = source.get(setting.variable, "") or setting.default
+    if not text:
+        return () if setting.field == "cors_origins" else None
+    try:
+        return setting.parse(text)
+    except (ValueError, KeyError, binascii.Error):
+        _refuse(setting, text)
+
+
+def _refuse(setting: Setting, text: str) -> NoReturn:
+    shown = f"{len(text)} characters (not shown)" if setting.secret else repr(text)
+    raise SettingsError(f"{setting.variable} is {shown}; allowed: {setting.allowed}") from None

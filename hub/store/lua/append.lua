@@ -1,0 +1,32 @@
+#!lua
+-- Appends events to one partition's log, each once per (app, topic, id) within the retention.
+-- KEYS: log, meta, then per event: seen (hash by event id), topic index (stream)
+-- ARGV: retention in seconds, then per event: app, topic, type, id, timestamp, request id, body
+-- Returns: epoch, then per event `position timestamp type`; an event that was there already begins with `=`.
+-- Errors: LOGFULL while the janitor holds the log for full. Nothing is appended then.
+-- include epoch
+local log, meta, retention = KEYS[1], KEYS[2], ARGV[1]
+local state = redis.call('HMGET', meta, 'full', 'floor')
+if state[1] == '1' then return redis.error_reply('LOGFULL') end
+local out = {epoch_of(meta)}
+for n = 0, (#KEYS - 2) / 2 - 1 do
+  local seen, index, a = KEYS[3 + 2 * n], KEYS[4 + 2 * n], 2 + 7 * n
+  local topic = ARGV[a + 1]
+  local first = redis.call('HGET', seen, topic)
+  if first then
+    out[#out + 1] = '=' .. first
+  else
+    local id = redis.call('XADD', log, '*', 'a', ARGV[a], 't', topic, 'y', ARGV[a + 2], 'i', ARGV[a + 3],
+      'r', ARGV[a + 5], 'e', ARGV[a + 6])
+    local entry = id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2]
+    redis.call('HSET', seen, topic, entry)
+    -- pcall: the index only speeds reads up, so one that refuses (its last id is ahead of a clock that went back) costs
+    -- a reader some events of this topic's history, never the publisher its append.
+    redis.pcall('XADD', index, 'MINID', '~', state[2] or '0', id, 'p', '')
+    redis.call('EXPIRE', index, retention)
+    out[#out + 1] = entry
+  end
+  -- A duplicate renews its key as well: a write, so that the durability wait behind it covers it.
+  redis.call('EXPIRE', seen, retention)
+end
+return out

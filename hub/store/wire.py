@@ -1,0 +1,108 @@
+"""The thin Redis connection: RESP2 by hiredis, every command of one loop tick written at once, replies in order.
+
+It costs about half of a general client's CPU per command, which is why the log, the tail and the deliveries use it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import hiredis
+
+from hub.core.errors import LogFull, StoreUnavailable
+
+Arg: TypeAlias = str | bytes | int | float
+Reply: TypeAlias = Any
+"""What Redis answered: bytes, int, None or a list of replies."""
+
+
+class StoreError(Exception):
+    """The store refused a command for a reason that waiting does not mend: a bug or a misuse of ours."""
+
+
+_UNAVAILABLE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS",
+                "NOAUTH", "WRONGPASS", "NOPERM")  # fmt: skip
+
+
+def to_error(reply: Exception) -> Exception:
+    """The hub's error for an error reply."""
+    text = str(reply)
+    if text.startswith("LOGFULL"):
+        return LogFull("The log is at its limit; try again when deliveries or retention have freed room")
+    if text.startswith("OOM") or "OOM command" in text:
+        return LogFull("The store is at its memory limit; give it more, or shorten HUB_RETENTION")
+    if text.startswith(_UNAVAILABLE):
+        return StoreUnavailable(f"The store can't serve now: {text}")
+    return StoreError(text)
+
+
+class Wire(asyncio.Protocol):
+    """One connection. It is lost once: then every pending reply is StoreUnavailable and `lost` is set."""
+
+    def __init__(self, on_lost: Callable[["Wire"], None], timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._on_lost = on_lost
+        self._timeout = timeout
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._watch is not None:
+            self._watch.cancel()
+        while self._pending:
+            future, _ = self._pending.popleft()
+            if not future.done():
+                future.set_exception(StoreUnavailable("The connection to the store was lost"))
+        self._on_lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            future, _ = self._pending.popleft()
+            if future.done():  # its caller was cancelled; the reply has its place in the order all the same
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(to_error(reply))
+            else:
+                future.set_result(reply)
+
+    def send(self, *command: Arg, timeout: float | None = None) -> asyncio.Future[Reply]:
+        """Queue a command; it is written with the others of this loop tick. The wire dies when a reply is overdue."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        if self._transport is None:
+            future.set_exception(StoreUnavailable("The connection to the store was lost"))
+            return future
+        self._pending.append((future, self._loop.time() + (timeout or self._timeout)))
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(hiredis.pack_command(command))  # pyright: ignore[reportArgumentType]
+        if self._watch is None:
+            self._watch = self._loop.call_later(0.2, self._check_overdue)
+        return future
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None:
+            self._transport.write(b"".join(out))
+
+    def _check_overdue(self) -> None:
+        self._watch = None
+        if not self._pending:
+            return
+        if self._loop.time() > self._pending[0][1]:
+            self.close()
+        else:
+            self._watch = self._loop.call_later(0.2, self._check_overdue)

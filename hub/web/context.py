@@ -1,0 +1,30 @@
+"""What a route may use: the process's resources, which the application's lifespan owns."""
+
+from typing import cast
+
+import msgspec
+from starlette.requests import HTTPConnection
+
+from hub.live.gateway import Gateway
+from hub.settings import Settings
+from hub.store.access import Access
+from hub.store.connect import Link
+from hub.store.deliveries import Deliveries
+from hub.store.endpoints import Endpoints
+from hub.store.log import Log
+from hub.web.tokens import Tokens
+
+
+class Context(msgspec.Struct, frozen=True):
+    settings: Settings
+    link: Link
+    log: Log
+    access: Access
+    tokens: Tokens
+    endpoints: Endpoints
+    deliveries: Deliveries
+    gateway: Gateway
+
+
+def context(connection: HTTPConnection) -> Context:
+    return cast("Context", connection.scope["state"]["context"])

@@ -1,0 +1,1 @@
+"""Webhook workers: they read the log, enqueue deliveries, and make the attempts."""

@@ -1,8 +1,8 @@
 """Topics, the patterns that select them, and event types: their grammar and matching.
 
-A topic is dot-separated tokens of `[A-Za-z0-9_-]`; the first may begin with `@`, and the tokens behind such a one may hold
-percent-escapes (`@user.<sub>`). In a pattern `*` is exactly one token and `**`, only as the last, one or more. A wildcard in
-first place never matches a token that begins with `@` or is `hub`: those are named or not received.
+A topic is dot-separated tokens of `[A-Za-z0-9_-]`; the first may begin with `@`, and the tokens behind such a one may
+hold percent-escapes (`@user.<sub>`). In a pattern `*` is exactly one token and `**`, only as the last, one or more. A
+wildcard in first place never matches a token that begins with `@` or is `hub`: those are named or not received.
 """
 
 import re
@@ -17,7 +17,10 @@ RESERVED: Final = "hub"
 _TOPIC = re.compile(r"(?:@[A-Za-z0-9_-]+(?:\.(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+)*|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)")
 _TYPE = re.compile(r"[A-Za-z0-9_:/+-]+(?:\.[A-Za-z0-9_:/+-]+)*")
 _UNESCAPED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+_WILD = {"*": r"[^.]+", "**": r".+"}
 _TOPIC_RULE = "tokens of A-Z a-z 0-9 _ - separated by dots (the first may begin with @), at most 255 bytes"
+_USER = "@user."
+_USER_RULE = f"1 to {MAX_BYTES - len(_USER)} bytes of UTF-8 (what isn't A-Z a-z 0-9 _ - counts as three)"
 _TYPE_RULE = "tokens of A-Z a-z 0-9 _ - : / + separated by dots, at most 255 bytes"
 
 
@@ -46,9 +49,9 @@ def check_type_pattern(value: str, field: str = "types") -> str:
 
 
 def _check_pattern(value: str, field: str, grammar: re.Pattern[str], what: str, rule: str) -> str:
-    tokens = value.split(".")
-    literal = ".".join("x" if token == "*" or (token == "**" and n == len(tokens)) else token
-                       for n, token in enumerate(tokens, 1))  # fmt: skip
+    parts = value.split(".")
+    literal = ".".join("x" if part == "*" or (part == "**" and n == len(parts)) else part
+                       for n, part in enumerate(parts, 1))  # fmt: skip
     if len(value) > MAX_BYTES or not grammar.fullmatch(literal):
         raise Invalid.field(
             field, f"{_shown(value)} is not {what}; allowed: {rule}; * is one token, a last ** the rest"
@@ -70,17 +73,21 @@ def is_pattern(value: str) -> bool:
     return "*" in value
 
 
-def user_topic(user: str) -> str:
-    """The topic of one user's own events: `@user.` and the percent-encoded `sub` (RFC 3986, section 2.1)."""
-    return "@user." + "".join(chr(b) if b in _UNESCAPED else f"%{b:02X}" for b in user.encode())
+def user_topic(user: str, field: str = "user") -> str:
+    """The topic of a user's own events: `@user.` and the percent-encoded `sub` (RFC 3986, section 2.1); or Invalid."""
+    try:
+        token = "".join(chr(b) if b in _UNESCAPED else f"%{b:02X}" for b in user.encode())
+    except UnicodeEncodeError:  # an unpaired surrogate, which JSON can smuggle into a str
+        token = ""
+    if not 0 < len(token) <= MAX_BYTES - len(_USER):
+        raise Invalid.field(field, f"{_shown(user)} is not a user; allowed: {_USER_RULE}")
+    return _USER + token
 
 
 @lru_cache(maxsize=16_384)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The regular expression that a topic (or type) must match in full."""
-    parts: list[str] = []
-    for token in pattern.split("."):
-        parts.append(r"[^.]+" if token == "*" else r".+" if token == "**" else re.escape(token))
+    parts = [_WILD.get(part) or re.escape(part) for part in pattern.split(".")]
     guard = r"(?!@|hub(?:\.|\Z))" if pattern.startswith("*") else ""
     return re.compile(guard + r"\.".join(parts), re.DOTALL)
 

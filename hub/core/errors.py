@@ -5,7 +5,7 @@
 """
 
 import re
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
@@ -72,21 +72,25 @@ class Forbidden(HubError):
 class NotFound(HubError):
     code = "NOT_FOUND"
     status = 404
+    close_code = 4000
 
 
 class MethodNotAllowed(HubError):
     code = "METHOD_NOT_ALLOWED"
     status = 405
+    close_code = 4000
 
 
 class NotAcceptable(HubError):
     code = "NOT_ACCEPTABLE"
     status = 406
+    close_code = 4000
 
 
 class Conflict(HubError):
     code = "CONFLICT"
     status = 409
+    close_code = 4000
 
 
 class PayloadExpired(HubError):
@@ -94,6 +98,7 @@ class PayloadExpired(HubError):
 
     code = "PAYLOAD_EXPIRED"
     status = 410
+    close_code = 4000
 
 
 class PayloadTooLarge(HubError):
@@ -105,6 +110,14 @@ class PayloadTooLarge(HubError):
 class UnsupportedMediaType(HubError):
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
+    close_code = 4000
+
+
+class NotConfigured(HubError):
+    """The deployment lacks a setting that this needs; waiting doesn't help."""
+
+    code = "NOT_CONFIGURED"
+    status = 501
 
 
 class StoreUnavailable(HubError):
@@ -125,17 +138,24 @@ class LogFull(HubError):
     retry_after = 10
 
 
-_AT = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
-_NAMED = re.compile(r"(?:field|fields) `(?P<name>[^`]*)`")
+_AT = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`\Z")
+_NAMED = re.compile(r"fields? `(?P<name>.*)`", re.DOTALL)
+_MAX_SHOWN: Final = 200
 
 
 def from_msgspec(exc: msgspec.MsgspecError, root: str = "") -> Invalid:
     """Turn a decoding error into ours, naming the field (`root` stands for the whole document)."""
     if not isinstance(exc, msgspec.ValidationError):
         return InvalidJson(f"The body is not valid JSON: {exc}", (Detail(root or "body", str(exc)),))
-    found = _AT.match(str(exc))
-    message, path = (found["message"], found["path"] or "") if found else (str(exc), "")
+    message, path = str(exc), ""
+    if found := _AT.search(message):
+        message, path = message[: found.start()], found["path"]
     if named := _NAMED.search(message):  # a missing or unknown field is named in the text, its parent in the path
-        path = f"{path}.{named['name']}"
+        path = f"{path}.{_shown(named['name'])}"
     field = (root + path).lstrip(".") or "body"
-    return Invalid.field(field, message)
+    return Invalid.field(field, _shown(message))
+
+
+def _shown(text: str) -> str:
+    """A text that holds what the client sent, cut: an answer must not be as big as the request."""
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

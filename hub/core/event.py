@@ -15,8 +15,13 @@ MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
 _ID = re.compile(r"[!-~]{1,255}")
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')  # possessive: backtracking would keep 100 bytes for each byte
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
 
 
 class EventInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,14 +98,15 @@ def build(item: EventInput, *, id: str, now_ms: int, max_bytes: int, prefix: str
     topics.check_publishable(item.topic, item.type, prefix)
     if not _ID.fullmatch(id):
         raise Invalid.field(f"{prefix}id", "must be 1 to 255 visible ASCII characters")
-    _check_depth(item.data, f"{prefix}data")
     timestamp = now_text(now_ms) if item.timestamp is None else _check_timestamp(item.timestamp, f"{prefix}timestamp")
-    return seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
+    event = seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
+    _check_depth(item.data, f"{prefix}data")  # after the size, which bounds its work
+    return event
 
 
 def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: str = "") -> Event:
     """Build the envelope of an event that was checked, or that the hub itself made."""
-    # JSON allows line breaks only between tokens, so dropping them changes nothing, and one line can't break SSE framing.
+    # JSON allows line breaks only between tokens: dropping them changes nothing, and one line can't break SSE framing.
     data = msgspec.Raw(bytes(item.data).translate(None, b"\r\n"))
     body = _encode(_Envelope(id, item.type, item.topic, timestamp, data, item.source, item.subject, item.dataschema))
     if len(body) > max_bytes:
@@ -145,14 +151,10 @@ def _check_depth(data: msgspec.Raw, field: str) -> None:
     raw = bytes(data)
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # can't be deeper than it has brackets; strings only add to it
         return
-    depth = deepest = 0
-    for byte in _STRINGS.sub(b"", raw):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    if deepest > MAX_DEPTH:
+    brackets = _STRINGS.sub(b"", raw).translate(_ALIKE, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # takes off the innermost level, exactly one
+    if brackets:
         raise _too_deep(field)
 
 

@@ -23,8 +23,9 @@ def ws_frame(payload: bytes, head: int = TEXT) -> bytes:
 
 
 def ws_close(code: int, reason: str = "") -> bytes:
-    """A close frame; the reason is cut to what a control frame can carry (123 bytes)."""
-    return ws_frame(struct.pack("!H", code) + reason.encode()[:123], CLOSE)
+    """A close frame; the reason is cut to what a control frame can carry (123 bytes), between characters."""
+    text = reason.encode()[:123].decode(errors="ignore")
+    return ws_frame(struct.pack("!H", code) + text.encode(), CLOSE)
 
 
 def ws_event(room: bytes, cursor: bytes | None, body: bytes) -> bytes:
@@ -48,5 +49,5 @@ def sse_heartbeat(cursor: bytes) -> bytes:
 
 
 def http_chunk(payload: bytes) -> bytes:
-    """One chunk of a chunked body (RFC 9112, section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
+    """One chunk of a chunked body (RFC 9112, section 7.1); nothing for no bytes, since an empty chunk is the last."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""

@@ -48,7 +48,7 @@ class Access:
         await self._link.call("HSET", keys.API_KEYS, digest(key), msgspec.json.encode(record))
         return record, key
 
-    async def list(self, app: str) -> list[ApiKey]:
+    async def of_app(self, app: str) -> list[ApiKey]:
         return sorted((record for _, record in await self._all(app)), key=lambda record: record.created_at)
 
     async def revoke(self, app: str, key_id: str) -> None:

@@ -92,6 +92,8 @@ class Link:
         self._up = asyncio.Event()
         self._lost = asyncio.Event()
         self._fault = "it was not reached yet"
+        self.generation = 0
+        """How often it has connected: a reader of the log compares it, since each connection may lead to another log."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, wait: float | None = None) -> None:
@@ -172,6 +174,7 @@ class Link:
                 continue
             delay = 0.05
             self._wire = wire
+            self.generation += 1
             self._up.set()
             await self._lost.wait()
 

@@ -174,7 +174,7 @@ class Log:
                     return entry, await self._cursor_of(entry)
         raise NotFound(f"No event {event_id!r} is in the log; it may have passed its retention")
 
-    async def list(
+    async def page(
         self,
         app: str,
         *,

@@ -6,7 +6,7 @@ It costs about half of a general client's CPU per command, which is why the log,
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import hiredis
 
@@ -51,8 +51,7 @@ class Wire(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports aren't instances of asyncio's
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from hub.core import cursor as cursors
 from hub.core.cursor import Cursor
 from hub.core.errors import HubError, Invalid, PayloadTooLarge, UnsupportedMediaType, from_msgspec
-from hub.core.event import check_text, now_text
+from hub.core.event import now_text
 
 T = TypeVar("T")
 MAX_BODY = 64 * 1024
@@ -58,7 +58,7 @@ def request_id(request: HTTPConnection) -> str:
 
 
 async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The request's JSON body as bytes. Raises UnsupportedMediaType, PayloadTooLarge, InvalidJson."""
+    """The request's JSON body as bytes. Raises UnsupportedMediaType, PayloadTooLarge."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send application/json")
@@ -72,9 +72,7 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
         if size > limit:
             raise PayloadTooLarge(f"The body is over {limit} bytes")
         chunks.append(chunk)
-    body = b"".join(chunks)
-    check_text(body)
-    return body
+    return b"".join(chunks)
 
 
 async def decode_body(request: Request, shape: type[T]) -> T:
@@ -87,10 +85,11 @@ async def decode_body(request: Request, shape: type[T]) -> T:
         raise Invalid.field("body", "is nested too deep") from None
 
 
-def query_limit(request: Request, default: int = 50, most: int = 500) -> int:
-    text = request.query_params.get("limit", str(default))
+def query_limit(request: HTTPConnection, default: int = 50, most: int = 500, name: str = "limit") -> int:
+    """A number from 1 to `most` in the query, or Invalid."""
+    text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise Invalid.field("limit", f"{text[:40]!r} is not a number from 1 to {most}")
+        raise Invalid.field(name, f"{text[:40]!r} is not a number from 1 to {most}")
     return int(text)
 
 

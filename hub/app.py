@@ -1,0 +1,108 @@
+"""The composition root: what a web process is made of, and in which order it begins and ends."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from hub.core.errors import HubError, StoreUnavailable
+from hub.live.gateway import Gateway
+from hub.live.tail import Tail
+from hub.settings import Settings, SettingsError
+from hub.store.access import Access
+from hub.store.connect import Link
+from hub.store.deliveries import Deliveries
+from hub.store.endpoints import Endpoints
+from hub.store.janitor import Janitor
+from hub.store.log import Log, check_layout
+from hub.telemetry import logger
+from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
+from hub.web.context import Context
+from hub.web.middleware import RequestContext, on_failure, on_hub_error, on_http_error
+from hub.web.server import serve
+from hub.web.tokens import Tokens
+
+STORE_WITHIN = 30.0
+"""Seconds that the store has to answer at the start of a process."""
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application. Its lifespan connects to the store and raises when that fails within STORE_WITHIN."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with resources(settings) as context:
+            yield {"context": context}
+
+    return Starlette(
+        routes=[
+            *publish.routes, *events.routes, *sse.routes, *ws.routes, *endpoints.routes, *deliveries.routes,
+            *admin.routes, *ops.routes,
+        ],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "Retry-After"],
+            ),
+        ],
+        exception_handlers={HubError: on_hub_error, HTTPException: on_http_error, Exception: on_failure},
+        lifespan=lifespan,
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def resources(settings: Settings) -> AsyncIterator[Context]:
+    """Everything that a web process holds, opened in order and closed in reverse."""
+    if settings.redis_url is None:
+        raise SettingsError("HUB_REDIS_URL is not set; hub dev starts a store of its own")
+    async with contextlib.AsyncExitStack() as stack:
+        link = await _link(stack, settings.redis_url)
+        tail_link = await _link(stack, settings.redis_url)
+        append_link = link if settings.durability == "store" else await _link(stack, settings.redis_url)
+        log = Log(append_link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability)
+        gateway = Gateway(log, Tail(log, tail_link))
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            wait=wait_exponential_jitter(0.1, 2),
+            stop=stop_after_delay(STORE_WITHIN),
+            reraise=True,
+        ):
+            with attempt:
+                await check_layout(link, settings.partitions, settings.delivery_partitions)
+                await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        janitor = asyncio.create_task(Janitor(link, settings).run(), name="janitor")
+        stack.push_async_callback(_cancelled, janitor)
+        access, tokens = Access(link, settings.bootstrap_key), Tokens(settings)
+        context = Context(settings, link, log, access, tokens, Endpoints(link, settings), Deliveries(link, settings), gateway)
+        logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))
+        yield context
+
+
+async def _link(stack: contextlib.AsyncExitStack, url: str) -> Link:
+    link = Link(url)
+    await link.open()
+    stack.push_async_callback(link.close)
+    return link
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def run(settings: Settings, sock: socket.socket) -> int:
+    """Serve one web process on a listening socket until SIGINT or SIGTERM; returns the exit code."""
+    return serve(create_app(settings), sock)

@@ -1,0 +1,213 @@
+"""A live connection's write path: every byte for a subscriber goes through its `write`, whoever it comes from.
+
+`write` is a plain attribute that points at what is right for the moment: straight to the transport while the client keeps
+up, through a check of limits while it doesn't, nowhere once it is closed. So the fan-out is a loop over functions.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hub.core import frames
+
+if TYPE_CHECKING:
+    from hub.live.rooms import Room
+
+SLOW_BYTES: Final = 1024 * 1024
+"""Bytes that may wait for one client before it is closed."""
+SLOW_SECONDS: Final = 10.0
+"""How long a client may stay behind before it is closed."""
+SLOW_CONSUMER: Final = 4008
+TOKEN_EXPIRED: Final = 4009
+RESTARTING: Final = 1012
+
+
+def nowhere(data: bytes) -> None:
+    """The write path of a connection that is gone."""
+
+
+class RawPath(Protocol):
+    """What the server hands over (ASGI extension `hub.raw`): the transport under a connection, and its callbacks."""
+
+    transport: asyncio.Transport
+    on_pause: Callable[[], None] | None
+    on_resume: Callable[[], None] | None
+    on_lost: Callable[[], None] | None
+
+    def close_live(self, code: int, reason: str) -> None:
+        """End the connection politely, and by force when the client doesn't take it within seconds."""
+        ...
+
+
+class Connection:
+    """One subscriber: its rooms, and its write path. Subclasses know the transport."""
+
+    __slots__ = ("app", "closed", "expires_at", "interval", "next_beat", "replaying", "rooms", "seat", "transport", "write")
+
+    def __init__(self, app: str, transport: str, interval: float, expires_at: float | None) -> None:
+        self.app = app
+        self.transport = transport
+        self.interval = interval
+        self.next_beat = 0.0
+        self.expires_at = expires_at
+        self.replaying = 0
+        """Joins whose replay is under way: until it has ended, the gateway's cursor isn't the client's."""
+        self.rooms: dict[str, Room] = {}
+        """By the joined string."""
+        self.seat: tuple[Room, int] | None = None
+        """Its place among the sole members of a room, while it is in one room only."""
+        self.write: Callable[[bytes], None] = nowhere
+        self.closed = False
+
+    @property
+    def framed(self) -> bool:
+        """Whether it takes bytes as they go on the wire (see core.frames), or payloads for a plain ASGI server."""
+        raise NotImplementedError
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End it. Nothing is written from now on; the client is told as far as it still reads."""
+        raise NotImplementedError
+
+    async def drained(self) -> None:
+        """Wait until the client keeps up; returns at once when it does, or is gone."""
+        raise NotImplementedError
+
+    def slow_for(self, now: float) -> float:
+        """Seconds for which the client has been behind."""
+        raise NotImplementedError
+
+    def send(self, payload: bytes) -> None:
+        """Write one message: a JSON text for WebSocket, a whole block for SSE."""
+        if not self.framed:
+            self.write(payload + b"\n" if self.transport == "ws" else payload)
+        else:
+            self.write(frames.ws_frame(payload) if self.transport == "ws" else frames.http_chunk(payload))
+
+    def _use(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
+        if self.seat is not None:
+            room, index = self.seat
+            room.seats[index] = write
+
+
+class RawConnection(Connection):
+    """On the hub's own server: bytes go straight to the transport."""
+
+    __slots__ = ("_behind_since", "_caught_up", "_raw")
+
+    def __init__(self, raw: RawPath, app: str, transport: str, interval: float, expires_at: float | None) -> None:
+        super().__init__(app, transport, interval, expires_at)
+        self._raw = raw
+        self._behind_since: float | None = None
+        self._caught_up: asyncio.Future[None] | None = None
+        raw.on_pause, raw.on_resume, raw.on_lost = self._fell_behind, self._catch_up, self._gone
+        self.write = raw.transport.write
+        if raw.transport.is_closing():
+            self._gone()
+
+    @property
+    def framed(self) -> bool:
+        return True
+
+    def close(self, code: int, reason: str = "") -> None:
+        if not self.closed:
+            self._gone()
+            self._raw.close_live(code, reason)
+
+    async def drained(self) -> None:
+        while self._behind_since is not None and not self.closed:
+            if self._caught_up is None:
+                self._caught_up = asyncio.get_running_loop().create_future()
+            await self._caught_up
+
+    def slow_for(self, now: float) -> float:
+        return 0.0 if self._behind_since is None else now - self._behind_since
+
+    def _fell_behind(self) -> None:
+        if not self.closed:
+            self._behind_since = asyncio.get_running_loop().time()
+            self._use(self._write_behind)
+
+    def _catch_up(self) -> None:
+        self._behind_since = None
+        if not self.closed:
+            self._use(self._raw.transport.write)
+        self._wake()
+
+    def _write_behind(self, data: bytes) -> None:
+        transport = self._raw.transport
+        if transport.get_write_buffer_size() + len(data) > SLOW_BYTES:
+            self.close(SLOW_CONSUMER, "slow consumer")
+        else:
+            transport.write(data)
+
+    def _gone(self) -> None:
+        self.closed = True
+        self._use(nowhere)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._caught_up is not None and not self._caught_up.done():
+            self._caught_up.set_result(None)
+        self._caught_up = None
+
+
+class PlainConnection(Connection):
+    """On any other ASGI server: what is written waits here until the route's own task has sent it."""
+
+    __slots__ = ("_behind_since", "_chunks", "_size", "_taken", "_wake", "ended")
+
+    def __init__(self, app: str, transport: str, interval: float, expires_at: float | None) -> None:
+        super().__init__(app, transport, interval, expires_at)
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._behind_since: float | None = None
+        self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
+        self.ended: tuple[int, str] | None = None
+        self.write = self._queue
+
+    @property
+    def framed(self) -> bool:
+        return False
+
+    def close(self, code: int, reason: str = "") -> None:
+        if not self.closed:
+            self.closed = True
+            self.ended = (code, reason)
+            self._use(nowhere)
+            self._wake.set()
+            self._taken.set()
+
+    async def drained(self) -> None:
+        while self._chunks and not self.closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def slow_for(self, now: float) -> float:
+        return 0.0 if self._behind_since is None else now - self._behind_since
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What was written, until the connection is closed."""
+        while self._chunks or not self.closed:
+            if not self._chunks:
+                self._behind_since = None
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            chunk = self._chunks.popleft()
+            self._size -= len(chunk)
+            self._taken.set()
+            yield chunk
+
+    def _queue(self, data: bytes) -> None:
+        if self._size + len(data) > SLOW_BYTES:
+            self._chunks.clear()
+            self.close(SLOW_CONSUMER, "slow consumer")
+            return
+        if self._behind_since is None:
+            self._behind_since = asyncio.get_running_loop().time()
+        self._chunks.append(data)
+        self._size += len(data)
+        self._wake.set()

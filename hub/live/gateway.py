@@ -1,0 +1,242 @@
+"""The gateway: one sequencer per web process, which applies event batches, joins and leaves in one order.
+
+Whoever holds the turn may change who gets what: a batch from its first slice to its last, a join for the step that
+finishes its replay and registers it, a leave. A connection that is lost needs no turn: its write path just ends.
+"""
+
+import asyncio
+import contextlib
+import random
+from typing import Final
+
+from hub.core import cursor as cursors
+from hub.core.cursor import Mark, Position
+from hub.live import notices
+from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
+from hub.live.replay import Announce, Replay, Start
+from hub.live.rooms import Room, RoomKey, Rooms
+from hub.live.tail import Batch, Reset, Tail
+from hub.store import keys
+from hub.store.control import Ephemeral
+from hub.store.log import Entry, Log
+
+SLICE: Final = 500
+"""Writes until the loop gets a chance to do something else."""
+FAREWELL_SECONDS: Final = 6.0
+"""How long a drain waits for clients to take their close; those that read nothing are cut off before (see RawPath)."""
+STEP_ENTRIES: Final = 128
+STEP_BYTES: Final = 256 * 1024
+"""How much of a batch is joined into one write per connection."""
+
+
+class Gateway:
+    """Fans the log out to this process's live connections."""
+
+    def __init__(self, log: Log, tail: Tail) -> None:
+        self.log = log
+        self.rooms = Rooms()
+        self.turn = asyncio.Lock()
+        self._tail = tail
+        self._connections: dict[Connection, None] = {}
+        self._marks: list[Mark] = []
+        self._texts: list[str] = []
+        self._moved = asyncio.Event()
+        self._left = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.draining = False
+
+    async def start(self) -> None:
+        """Take the position and begin. Raises StoreUnavailable when the store can't be read now."""
+        self._marks = await self._tail.start()
+        self._texts = [cursors.encode([mark]) for mark in self._marks]
+        self.window = self._tail.window
+        self._tasks = [asyncio.create_task(self._run(), name="tail"), asyncio.create_task(self._beat(), name="pulse")]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def fault(self) -> str | None:
+        """Why events can't travel now, or None."""
+        if self.draining:
+            return "this process is shutting down"
+        dead = [task.get_name() for task in self._tasks if task.done()]
+        return f"the {dead[0]} has stopped" if dead else self._tail.fault
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Where the fan-out stands, for every partition."""
+        return tuple(self._marks)
+
+    def position(self, partition: int) -> Position:
+        return self._marks[partition].position
+
+    def cursor(self) -> str:
+        return "_".join(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def reached(self, partition: int, position: Position) -> None:
+        """Wait until the fan-out has come to a position."""
+        while self._marks[partition].position < position:
+            self._moved.clear()
+            await self._moved.wait()
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def add(self, connection: Connection) -> None:
+        connection.next_beat = asyncio.get_running_loop().time() + connection.interval
+        self._connections[connection] = None
+
+    def drop(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self._connections.pop(connection, None)
+        self.rooms.leave_all(connection)
+        self._left.set()
+
+    async def join(self, connection: Connection, name: str, key: RoomKey, start: Start, announce: Announce) -> None:
+        """Replay from `start`, then deliver live, with no event lost, doubled or out of order between the two.
+
+        `announce` makes the answer, which is written first. Raises InvalidCursor, StoreUnavailable before anything was
+        written.
+        """
+        if name in connection.rooms:
+            await self.leave(connection, name)
+        await Replay(self, connection, key).run(name, start, announce)
+
+    async def leave(self, connection: Connection, name: str) -> bool:
+        """End a membership; False when there was none."""
+        async with self.turn:
+            if name not in connection.rooms:
+                return False
+            self.rooms.leave(connection, name)
+            return True
+
+    # -- fan-out -----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        async for item in self._tail.read():
+            if isinstance(item, Reset):
+                await self._reset(item)
+            else:
+                for step in _steps(item):
+                    async with self.turn:
+                        await self._fan_out(step)
+
+    async def _fan_out(self, step: list[Entry | Ephemeral]) -> None:
+        sole: dict[Room, list[bytes]] = {}
+        mixed: dict[Connection, list[bytes]] = {}
+        for item in step:
+            cursor = self._advance(item) if isinstance(item, Entry) else None
+            for room in self.rooms.of(item.app, item.topic):
+                if room.accepts(item.type):
+                    frame = room.render(cursor, item.type, item.body)
+                    if room.sole_members:
+                        sole.setdefault(room, []).append(frame)
+                    for connection in room.others:
+                        mixed.setdefault(connection, []).append(frame)
+        self._moved.set()
+        written = 0
+        for room, rendered in sole.items():
+            data = rendered[0] if len(rendered) == 1 else b"".join(rendered)
+            for first in range(0, len(room.seats), SLICE):
+                part = room.seats[first : first + SLICE]
+                for write in part:
+                    write(data)
+                written += len(part)
+                if written >= SLICE:
+                    written = 0
+                    await asyncio.sleep(0)
+        for connection, rendered in mixed.items():
+            connection.write(b"".join(rendered))
+            written += 1
+            if written >= SLICE:
+                written = 0
+                await asyncio.sleep(0)
+
+    def _advance(self, entry: Entry) -> bytes:
+        """Move on to an entry as its fan-out begins; returns its cursor."""
+        self.window.push(entry)
+        mark = Mark(entry.partition, self._marks[entry.partition].epoch, *entry.position)
+        self._marks[entry.partition] = mark
+        self._texts[entry.partition] = cursors.encode((mark,))
+        return self.cursor().encode()
+
+    async def _reset(self, reset: Reset) -> None:
+        """The log lost entries: say so to everyone who follows the partition, and go on in the new epoch."""
+        async with self.turn:
+            partition = reset.mark.partition
+            lost_from = self.cursor()
+            self._marks[partition] = reset.mark
+            self._texts[partition] = cursors.encode((reset.mark,))
+            self.window.cut(partition, reset.mark.position)
+            to = self.cursor()
+            for connection in list(self._connections):
+                for name, room in connection.rooms.items():
+                    if self.follows(room.key, partition):
+                        connection.send(notices.gap(connection.transport, name, lost_from, to))
+
+    def follows(self, key: RoomKey, partition: int) -> bool:
+        """Whether a room's events can come from a partition."""
+        return partition in self.partitions_of(key)
+
+    def partitions_of(self, key: RoomKey) -> list[int]:
+        count = self.log.partitions
+        if any("*" in pattern for pattern in key.patterns):
+            return list(range(count))
+        return sorted({keys.partition_of(key.app, pattern, count) for pattern in key.patterns})
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """One timer for all: heartbeats, tokens that ended, clients that stay behind."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(0.5)
+            connections = list(self._connections)
+            for first in range(0, len(connections), SLICE):
+                # In turn: amid a fan-out the gateway's cursor is ahead of what a connection got.
+                async with self.turn:
+                    for connection in connections[first : first + SLICE]:
+                        self._attend(connection, loop.time())
+                await asyncio.sleep(0)
+
+    def _attend(self, connection: Connection, now: float) -> None:
+        if connection.expires_at is not None and connection.expires_at <= notices.now():
+            connection.close(TOKEN_EXPIRED, "token expired")
+        elif connection.slow_for(now) > SLOW_SECONDS:
+            connection.close(SLOW_CONSUMER, "slow consumer")
+        elif connection.next_beat <= now:
+            connection.next_beat = now + connection.interval
+            cursor = None if connection.replaying else self.cursor()
+            connection.send(notices.heartbeat(connection.transport, cursor))
+
+    async def drain(self, seconds: float) -> None:
+        """Close every connection, spread over `seconds`, each with its own moment to come back."""
+        self.draining = True
+        connections = list(self._connections)
+        for n, connection in enumerate(connections, 1):
+            connection.close(RESTARTING, f"retry={random.randint(100, 3000)}")
+            if n % max(1, len(connections) // 20) == 0:
+                await asyncio.sleep(seconds / 20)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while self._connections:
+                    self._left.clear()
+                    await self._left.wait()
+
+
+def _steps(batch: Batch) -> list[list[Entry | Ephemeral]]:
+    """A batch in parts of bounded size: what a connection gets of one part is one write."""
+    steps: list[list[Entry | Ephemeral]] = [[]]
+    size = 0
+    for item in (*batch.entries, *batch.ephemeral):
+        if len(steps[-1]) >= STEP_ENTRIES or size > STEP_BYTES:
+            steps.append([])
+            size = 0
+        steps[-1].append(item)
+        size += len(item.body)
+    return steps

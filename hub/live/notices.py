@@ -1,0 +1,46 @@
+"""What the hub itself says on a live connection beside events, for both transports."""
+
+import random
+import time
+from typing import Any
+
+import msgspec
+from sse_starlette.event import ServerSentEvent, ensure_bytes
+
+from hub.core.frames import sse_heartbeat
+
+_encode = msgspec.json.Encoder().encode
+
+
+def now() -> float:
+    """Seconds since the epoch, for the expiry of tokens."""
+    return time.time()
+
+
+def message(kind: str, **fields: Any) -> bytes:
+    """A WebSocket message; fields that are None are left out."""
+    return _encode({"type": kind, **{name: value for name, value in fields.items() if value is not None}})
+
+
+def block(event: str, cursor: str, data: dict[str, Any]) -> bytes:
+    """An SSE block of the hub's own, with its `id:`."""
+    return ensure_bytes(ServerSentEvent(_encode(data).decode(), event=event, id=cursor, sep="\n"), "\n")
+
+
+def retry() -> bytes:
+    """When a stream's client should come back, in milliseconds, spread so that not all come at once."""
+    return b"retry: %d\n\n" % random.randint(1000, 4000)
+
+
+def heartbeat(transport: str, cursor: str | None) -> bytes:
+    """A sign of life that keeps a quiet subscriber's cursor young; without one while a replay is under way."""
+    if transport == "ws":
+        return message("heartbeat", cursor=cursor)
+    return b":\n\n" if cursor is None else sse_heartbeat(cursor.encode())
+
+
+def gap(transport: str, room: str, lost_from: str, to: str) -> bytes:
+    """Events between the cursors may be lost to this subscriber; `to` replaces its cursor."""
+    if transport == "sse":
+        return block("hub.gap", to, {"from": lost_from, "to": to})
+    return _encode({"type": "gap", "room": room, "from": lost_from, "to": to})

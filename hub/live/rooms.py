@@ -1,0 +1,186 @@
+"""Rooms: who gets which event. All members of a room get the same bytes."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from hub.core import frames
+from hub.core.topics import is_pattern, matches_any
+from hub.live.connection import Connection, nowhere
+
+_REMEMBERED: Final = 100_000
+_K = TypeVar("_K")
+
+
+class RoomKey(NamedTuple):
+    """What makes two subscriptions the same. A WebSocket room has one pattern, an SSE stream may have several."""
+
+    app: str
+    patterns: tuple[str, ...]
+    types: tuple[str, ...]
+    transport: Literal["ws", "sse"]
+    framed: bool
+    named: bool = False
+
+
+class Room:
+    """The members of one RoomKey.
+
+    `seats` holds the write path of each connection that is in this room alone: the fan-out is a loop over them. A
+    connection that leaves is replaced by `nowhere`, so a running loop never trips; its seat is used again later.
+    `others` are the connections with several rooms, whose frames are joined per connection.
+    """
+
+    __slots__ = ("_free", "_render", "key", "others", "seats", "types")
+
+    def __init__(self, key: RoomKey) -> None:
+        self.key = key
+        self.seats: list[Callable[[bytes], None]] = []
+        self.others: dict[Connection, None] = {}
+        self.types = key.types
+        self._free: list[int] = []
+        self._render = _renderer(key)
+
+    @property
+    def sole_members(self) -> int:
+        return len(self.seats) - len(self._free)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.others and not self.sole_members
+
+    def accepts(self, kind: str) -> bool:
+        return not self.types or matches_any(self.types, kind)
+
+    def render(self, cursor: bytes | None, kind: str, body: bytes) -> bytes:
+        """The event as this room's members get it."""
+        return self._render(cursor, kind, body)
+
+    def sit(self, connection: Connection) -> None:
+        if self._free:
+            index = self._free.pop()
+            self.seats[index] = connection.write
+        else:
+            index = len(self.seats)
+            self.seats.append(connection.write)
+        connection.seat = (self, index)
+
+    def stand(self, connection: Connection) -> None:
+        assert connection.seat is not None  # noqa: S101
+        index = connection.seat[1]
+        self.seats[index] = nowhere
+        self._free.append(index)
+        connection.seat = None
+
+
+def _renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:
+    if key.transport == "ws":
+        room = msgspec.json.encode(key.patterns[0])
+        if key.framed:
+            return lambda cursor, _kind, body: frames.ws_frame(frames.ws_event(room, cursor, body))
+        return lambda cursor, _kind, body: frames.ws_event(room, cursor, body) + b"\n"
+    named = key.named
+
+    def block(cursor: bytes | None, kind: str, body: bytes) -> bytes:
+        return frames.sse_event(cursor, kind.encode() if named else None, body)
+
+    if key.framed:
+        return lambda cursor, kind, body: frames.http_chunk(block(cursor, kind, body))
+    return block
+
+
+class Rooms:
+    """Every room of this process, found by (app, topic)."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[RoomKey, Room] = {}
+        self._exact: dict[tuple[str, str], dict[Room, None]] = {}
+        self._wild: dict[str, dict[Room, None]] = {}
+        self._found: dict[tuple[str, str], tuple[Room, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(self._rooms.values())
+
+    def of(self, app: str, topic: str) -> tuple[Room, ...]:
+        """The rooms that an event on this topic goes to."""
+        found = self._found.get((app, topic))
+        if found is None:
+            wild = [room for room in self._wild.get(app, ()) if matches_any(room.key.patterns, topic)]
+            found = tuple(dict.fromkeys((*self._exact.get((app, topic), ()), *wild)))
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[app, topic] = found
+        return found
+
+    def enter(self, connection: Connection, name: str, key: RoomKey) -> None:
+        """Make the connection a member under the joined string `name`. Only between two fan-outs."""
+        room = self._rooms.get(key) or self._open(key)
+        if not connection.rooms:
+            room.sit(connection)
+        else:
+            if connection.seat is not None:
+                first = connection.seat[0]
+                first.stand(connection)
+                first.others[connection] = None
+            room.others[connection] = None
+        connection.rooms[name] = room
+
+    def leave(self, connection: Connection, name: str) -> None:
+        """End a membership. Only between two fan-outs, unless the connection leaves all (`leave_all`)."""
+        self._remove(connection, connection.rooms.pop(name))
+        if len(connection.rooms) == 1:
+            (last,) = connection.rooms.values()
+            del last.others[connection]
+            last.sit(connection)
+
+    def leave_all(self, connection: Connection) -> None:
+        """End every membership, at any time: the write path of its seat is void from now on."""
+        for room in connection.rooms.values():
+            self._remove(connection, room)
+        connection.rooms.clear()
+
+    def _remove(self, connection: Connection, room: Room) -> None:
+        if connection.seat is not None:
+            room.stand(connection)
+        else:
+            del room.others[connection]
+        if room.is_empty:
+            self._close(room)
+
+    def _open(self, key: RoomKey) -> Room:
+        room = self._rooms[key] = Room(key)
+        for pattern in key.patterns:
+            if is_pattern(pattern):
+                self._wild.setdefault(key.app, {})[room] = None
+            else:
+                self._exact.setdefault((key.app, pattern), {})[room] = None
+        self._forget(key)
+        return room
+
+    def _close(self, room: Room) -> None:
+        del self._rooms[room.key]
+        app = room.key.app
+        for pattern in room.key.patterns:
+            if is_pattern(pattern):
+                _discard(self._wild, app, room)
+            else:
+                _discard(self._exact, (app, pattern), room)
+        self._forget(room.key)
+
+    def _forget(self, key: RoomKey) -> None:
+        if any(is_pattern(pattern) for pattern in key.patterns):
+            self._found.clear()
+        else:
+            for pattern in key.patterns:
+                self._found.pop((key.app, pattern), None)
+
+
+def _discard(group: dict[_K, dict[Room, None]], name: _K, room: Room) -> None:
+    members = group.get(name, {})
+    members.pop(room, None)
+    if not members:
+        group.pop(name, None)

@@ -1,0 +1,159 @@
+"""The tail: each web process reads the log once, from a position that it takes once, and notices when the log changed.
+
+Every connection and every second it asks the store whether this still is the log that it was reading (observe.lua). When
+it isn't — a failover lost entries, the store came back without them — the epoch is higher, and the tail says from where
+the new log goes on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from hub.core import cursor as cursors
+from hub.core.cursor import Mark, Position
+from hub.core.errors import HubError
+from hub.live.window import MAX_BYTES, MAX_ENTRIES, Window
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.control import Ephemeral, parse_ephemeral
+from hub.store.log import PAGE, Entry, Log, parse_entry
+from hub.store.wire import Reply
+from hub.telemetry import logger
+
+COUNT = 256
+"""Entries read at once; what arrives while they are fanned out is the next batch."""
+BLOCK_MS = 1000
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one read brought."""
+
+    entries: list[Entry]
+    ephemeral: list[Ephemeral]
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """A partition's log lost entries that were read: it goes on above `mark`, in a new epoch."""
+
+    mark: Mark
+
+
+class Tail:
+    """Reads all partitions and the control stream over a link of its own."""
+
+    def __init__(self, log: Log, link: Link) -> None:
+        self._log = log
+        self._link = link
+        self._streams = {keys.log(partition).encode(): partition for partition in range(log.partitions)}
+        self._marks: list[Mark] = []
+        self._control = "0-0"
+        self._checked_on = -1
+        self._checked_at = 0.0
+        self.window: Window
+        self.fault: str | None = "the tail has not started"
+        """Why events can't arrive now, or None."""
+
+    async def start(self) -> list[Mark]:
+        """Take the position to read from, and fill the window with what lies before it. Raises StoreUnavailable."""
+        floors: list[Position] = []
+        older: list[Entry] = []
+        for partition in range(self._log.partitions):
+            epoch, last, floor = await self._log.observe(partition)
+            self._marks.append(Mark(partition, epoch, *last))
+            entries, reached = await self._before(partition, last, floor)
+            floors.append(reached)
+            older += entries
+        newest = await self._link.call("XREVRANGE", keys.CONTROL, "+", "-", "COUNT", 1)
+        self._control = newest[0][0].decode() if newest else "0-0"
+        self.window = Window(floors)
+        for entry in sorted(older, key=lambda entry: entry.position):
+            self.window.push(entry)
+        self.fault = None
+        return list(self._marks)
+
+    async def _before(self, partition: int, last: Position, floor: Position) -> tuple[list[Entry], Position]:
+        entries: list[Entry] = []
+        below: Position | None = (last[0], last[1] + 1)
+        size = 0
+        while size < MAX_BYTES / 2 and len(entries) < MAX_ENTRIES / 2:
+            page = await self._log.range_back(partition, below, PAGE)
+            entries += page
+            size += sum(len(entry.body) for entry in page)
+            if len(page) < PAGE:
+                return entries, floor
+            below = page[-1].position
+        return entries, cursors.before(entries[-1].position)
+
+    async def read(self) -> AsyncIterator[Batch | Reset]:
+        """Batches in log order, for ever; over any failure of the store."""
+        while True:
+            try:
+                for reset in await self._check():
+                    yield reset
+                batch = await self._read_once()
+            except HubError as exc:
+                if self.fault is None:
+                    logger().warning("tail_interrupted", reason=exc.message)
+                self.fault = exc.message
+                await asyncio.sleep(0.05)
+                continue
+            if self.fault is not None:
+                logger().info("tail_reading", marks=cursors.encode(self._marks))
+                self.fault = None
+            if batch is not None:
+                yield batch
+
+    async def _read_once(self) -> Batch | None:
+        names = [*(keys.log(mark.partition) for mark in self._marks), keys.CONTROL]
+        ids = [*(cursors.format_id(mark.position) for mark in self._marks), self._control]
+        command = ("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", *names, *ids)
+        reply = await self._link.call(*command, timeout=BLOCK_MS / 1000 + 1.5)
+        if reply is None or self._link.generation != self._checked_on:
+            return None  # read over a new connection, perhaps from another log: check first, then read it again
+        return self._take(reply)
+
+    def _take(self, reply: Reply) -> Batch:
+        entries: list[Entry] = []
+        ephemeral: list[Ephemeral] = []
+        for name, items in reply:
+            if name == keys.CONTROL.encode():
+                ephemeral += [parse_ephemeral(item) for item in items]
+                self._control = items[-1][0].decode()
+                continue
+            partition = self._streams[name]
+            entries += [parse_entry(partition, item) for item in items]
+            ms, seq = entries[-1].position
+            self._marks[partition] = self._marks[partition]._replace(ms=ms, seq=seq)
+        return Batch(entries, ephemeral)
+
+    async def _check(self) -> list[Reset]:
+        now = asyncio.get_running_loop().time()
+        generation = self._link.generation
+        if generation == self._checked_on and now - self._checked_at < 1.0:
+            return []
+        resets: list[Reset] = []
+        for mark in list(self._marks):
+            epoch, last, _ = await self._log.observe(mark.partition, mark.epoch, mark.position)
+            if epoch == mark.epoch:
+                continue
+            position = await self._last_common(mark.partition, min(last, mark.position))
+            logger().warning("log_lost_entries", partition=mark.partition, read=cursors.format_id(mark.position),
+                             goes_on_above=cursors.format_id(position), epoch=epoch)  # fmt: skip
+            self._marks[mark.partition] = Mark(mark.partition, epoch, *position)
+            resets.append(Reset(self._marks[mark.partition]))
+        if any(reset.mark.position == cursors.START for reset in resets):
+            self._control = "0-0"
+        self._checked_on, self._checked_at = generation, now
+        return resets
+
+    async def _last_common(self, partition: int, newest: Position) -> Position:
+        """The last position that was read and still exists. What the log holds above it is new to this process."""
+        known, floor = self.window.positions(partition), self.window.floors[partition]
+        below: Position = (newest[0], newest[1] + 1)
+        while page := await self._log.range_back(partition, below, PAGE):
+            for entry in page:
+                if entry.position <= floor or entry.position in known:
+                    return entry.position
+            below = page[-1].position
+        return cursors.START

@@ -1,0 +1,80 @@
+"""Around every request: its id, its one wide log line, and an answer in the hub's shape for whatever went wrong."""
+
+import re
+import secrets
+import time
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
+from hub.telemetry import logger
+from hub.web.http import failed
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_QUIET: Final = frozenset({"/health/live", "/health/ready"})
+
+
+class RequestContext:
+    """Takes or makes the `X-Request-ID`, returns it, and logs the request. The query is never logged: it may hold a token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        began = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            if scope["path"] not in _QUIET:
+                duration = round((time.perf_counter() - began) * 1000, 2)
+                level = "info" if status < 500 else "warning"
+                getattr(logger(), level)("request", method=scope.get("method", "WS"), path=scope["path"],
+                                         status=status, duration_ms=duration, request_id=request_id)  # fmt: skip
+
+
+async def on_hub_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HubError)  # noqa: S101
+    return failed(request, exc)
+
+
+async def on_http_error(request: Request, exc: Exception) -> Response:
+    """The router's own refusals, in the hub's shape."""
+    assert isinstance(exc, HTTPException)  # noqa: S101
+    if exc.status_code == 404:
+        return failed(request, NotFound(f"No route {request.url.path}"))
+    if exc.status_code == 405:
+        response = failed(request, MethodNotAllowed(f"{request.method} is not allowed here; see the Allow header"))
+        response.headers.update(exc.headers or {})
+        return response
+    return failed(request, Invalid(str(exc.detail)))
+
+
+async def on_failure(request: Request, exc: Exception) -> Response:
+    """A bug of ours: logged with its trace, answered without it."""
+    logger().error("request_failed", path=request.url.path, request_id=_id(request), exc_info=exc)
+    return failed(request, HubError("The hub failed on this request; its log has the reason under the request id"))
+
+
+def _id(request: HTTPConnection) -> Any:
+    return request.scope["state"].get("request_id")

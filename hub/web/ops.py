@@ -1,0 +1,45 @@
+"""Health: is the process alive, and can an event travel through it now?"""
+
+import asyncio
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hub.core.errors import HubError
+from hub.web.context import Context, context
+
+TAIL_WITHIN: Final = 1.0
+"""Seconds that the tail has to reach what is in the log now."""
+
+
+async def live(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """200 when the store answers and the tail is not behind; else 503 with the reasons. Open to all: says no secret."""
+    faults = await _faults(context(request))
+    if faults:
+        return JSONResponse({"status": "unavailable", "faults": faults}, 503, {"retry-after": "1"})
+    return JSONResponse({"status": "ok"})
+
+
+async def _faults(resources: Context) -> dict[str, str]:
+    gateway = resources.gateway
+    if gateway.draining:
+        return {"process": "this process is shutting down"}
+    try:
+        for partition in range(resources.log.partitions):
+            _, last, _ = await resources.log.observe(partition)
+            async with asyncio.timeout(TAIL_WITHIN):
+                await gateway.reached(partition, last)
+    except TimeoutError:
+        return {"tail": gateway.fault or "events in the log have not been fanned out within 1 s"}
+    except HubError as exc:
+        return {"store": exc.message}
+    return {} if gateway.fault is None else {"tail": gateway.fault}
+
+
+routes = [Route("/health/live", live), Route("/health/ready", ready)]

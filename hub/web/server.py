@@ -1,0 +1,85 @@
+"""The web process: uvicorn with the hub's protocols, and an end that loses nobody.
+
+At SIGTERM it stops accepting, says that it isn't ready, closes live connections one after another with a code that tells
+clients to come back (RFC 6455, section 7.4.1: 1012), lets requests finish, and exits 0.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from hub.telemetry import logger
+from hub.web.context import Context
+from hub.web.protocols import LiveHttp, LiveWebSocket
+
+DRAIN_SECONDS: Final = 1.5
+"""Over which the closes of live connections are spread."""
+REQUESTS_SECONDS: Final = 2
+"""What a request under way gets to finish."""
+BACKLOG: Final = 4096
+
+
+class HubServer(uvicorn.Server):
+    """uvicorn's server, with the hub's way to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM; unlike uvicorn's own, a stop that was asked for isn't raised again at the end."""
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGINT, signal.SIGTERM)
+        for number in handled:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started:  # still waiting for the store: there is nothing to drain
+            raise SystemExit(0)
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        resources: Context | None = self.lifespan.state.get("context")
+        if resources is not None and not self.force_exit:
+            logger().info("draining", connections=len(resources.gateway))
+            await resources.gateway.drain(DRAIN_SECONDS)
+        await super().shutdown(sockets)
+
+
+def serve(app: ASGIApp, sock: socket.socket) -> int:
+    """Serve on a listening socket until SIGINT or SIGTERM; returns the exit code."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=LiveHttp,
+        ws=LiveWebSocket,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        ws_ping_interval=None,
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,
+        ws_max_size=1024 * 1024,
+        timeout_graceful_shutdown=REQUESTS_SECONDS,
+        timeout_keep_alive=30,
+    )
+    server = HubServer(config)
+    try:
+        server.run(sockets=[sock])
+    except SystemExit as exc:  # uvicorn's way to say that start-up failed; the lifespan has logged why
+        return exc.code if isinstance(exc.code, int) else 1
+    return 0 if server.started else 1

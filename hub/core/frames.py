@@ -23,9 +23,13 @@ def ws_frame(payload: bytes, head: int = TEXT) -> bytes:
 
 
 def ws_close(code: int, reason: str = "") -> bytes:
-    """A close frame; the reason is cut to what a control frame can carry (123 bytes), between characters."""
-    text = reason.encode()[:123].decode(errors="ignore")
-    return ws_frame(struct.pack("!H", code) + text.encode(), CLOSE)
+    """A close frame; the reason is cut (see close_reason)."""
+    return ws_frame(struct.pack("!H", code) + close_reason(reason).encode(), CLOSE)
+
+
+def close_reason(text: str) -> str:
+    """The text cut, between characters, to the 123 bytes that a close frame can carry."""
+    return text.encode(errors="replace")[:123].decode(errors="ignore")
 
 
 def ws_event(room: bytes, cursor: bytes | None, body: bytes) -> bytes:

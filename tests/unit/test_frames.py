@@ -116,6 +116,13 @@ def test_a_reason_is_never_cut_inside_a_character(lead: int) -> None:
     assert reason.startswith(Close.parse(receive_one(frames.ws_close(1012, reason)).data).reason)
 
 
+@given(st.text())
+def test_any_text_can_be_a_reason(text: str) -> None:
+    reason = frames.close_reason(text)
+    assert len(reason.encode()) <= 123
+    assert Close.parse(receive_one(frames.ws_close(1011, text)).data).reason == reason
+
+
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
 def test_an_event_message_is_json_with_the_event_in_it(room: str, text: str) -> None:
     body = envelope({"text": text}, subject=text)

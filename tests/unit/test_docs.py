@@ -1,0 +1,58 @@
+"""The documents say what the code does: every setting, every error, every close code."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.core.errors import HubError
+from hub.live import connection
+from hub.settings import SETTINGS, Setting
+
+ROOT = Path(__file__).parents[2]
+
+
+def errors(root: type[HubError] = HubError) -> Iterator[type[HubError]]:
+    yield root
+    for sub in root.__subclasses__():
+        yield from errors(sub)
+
+
+ERRORS = sorted(errors(), key=lambda error: error.code)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(table_head: str) -> list[list[str]]:
+    """The cells of the table in docs/errors.md whose first row begins so."""
+    _, _, rest = read("docs/errors.md").partition(f"\n| {table_head} |")
+    table = rest.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_every_setting_stands_in_the_readme(setting: Setting) -> None:
+    assert re.search(rf"`{setting.variable}\b", read("README.md")), f"README.md does not explain `{setting.variable}`"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
+def test_every_error_has_a_row_and_a_section(error: type[HubError]) -> None:
+    found = [row for row in rows("code") if row[0] == f"[`{error.code}`](#{error.code.lower()})"]
+    assert [row[1:3] for row in found] == [[str(error.status), str(error.close_code)]]
+    assert all(found[0])
+    assert re.search(rf"^## {error.code}\n\S", read("docs/errors.md"), re.MULTILINE)
+
+
+def test_no_document_explains_an_error_that_is_gone() -> None:
+    codes = {error.code for error in ERRORS}
+    assert set(re.findall(r"^(?:## |\| \[`)([A-Z_]+)\b(?! ?[a-z])", read("docs/errors.md"), re.MULTILINE)) == codes
+    assert len(rows("code")) == len(codes)
+
+
+def test_every_close_code_is_explained() -> None:
+    used = {error.close_code for error in ERRORS}
+    used |= {connection.SLOW_CONSUMER, connection.TOKEN_EXPIRED, connection.RESTARTING}
+    assert used <= {int(row[0]) for row in rows("close")}

@@ -1,0 +1,67 @@
+"""A real store for tests: its own process and folder, which a test may kill, start again or empty."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from hub.store import embedded
+from tests.support.waiting import until
+
+
+class StoreProcess:
+    """A valkey-server (or HUB_TEST_STORE, such as /usr/bin/redis-server) on a Unix socket, with an append-only file."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hub-store-"))
+        self.url = embedded.url(self.folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        command = embedded.command(self.folder, binary=os.environ.get("HUB_TEST_STORE"))
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self._answers, "the store answers")
+
+    def kill(self) -> None:
+        """As a power cut would: nothing is flushed."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wipe(self) -> None:
+        """Kill it and lose its data."""
+        self.kill()
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def client(self) -> "redis.Redis[bytes]":
+        """A plain client, for looking from outside."""
+        return redis.Redis.from_url(self.url)  # pyright: ignore[reportReturnType]
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except (redis.exceptions.RedisError, OSError):
+            return False

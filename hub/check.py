@@ -1,0 +1,123 @@
+"""`hub check`: the settings, the store, the clock and the data folder; what is wrong with them, and the mend."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hub import settings
+from hub.core.errors import StoreUnavailable
+from hub.settings import SETTINGS, Setting, Settings, SettingsError
+from hub.store import embedded, requirements
+from hub.store.probe import Probe, probe
+from hub.store.requirements import Fault
+from hub.store.wire import StoreError
+
+MAX_SKEW: Final = 2.0
+"""Seconds between this machine's clock and the store's; tokens expire by the one, events are stamped by the other."""
+CLIENT_VARIABLES: Final = frozenset({"HUB_URL", "HUB_KEY"})
+
+
+async def run(environ: Mapping[str, str]) -> int:
+    """Print the settings and every finding; 1 when one of them is an error, else 0."""
+    for setting in SETTINGS:
+        print(f"{setting.variable:<26}{shown(setting, environ.get(setting.variable, ''))}")
+    print()
+    faults = setting_faults(environ)
+    if not faults:
+        configured = settings.load(environ)
+        faults += folder_faults(configured.data_dir)
+        faults += await _store(configured)
+    faults += unknown_faults(environ)
+    for fault in faults:
+        print(f"{fault.level}: {fault.what}.\n  mend: {fault.mend}.")
+    failed = any(fault.level == "error" for fault in faults)
+    print("The hub can't run like this." if failed else "The hub can run like this.")
+    return 1 if failed else 0
+
+
+def shown(setting: Setting, value: str) -> str:
+    """A variable's value for the eye: no secret, no password."""
+    if setting.secret:
+        return "set" if value else "not set"
+    if not value:
+        return f"{setting.default} (default)" if setting.default else "not set"
+    return hide_password(value) if setting.field == "redis_url" else value
+
+
+def hide_password(url: str) -> str:
+    """The URL without its login and its query, where redis-py takes passwords too."""
+    return re.sub(r"//.*@", "//***@", url.partition("?")[0])
+
+
+def setting_faults(environ: Mapping[str, str]) -> list[Fault]:
+    """Every variable whose value can't be used, not just the first."""
+    faults: list[Fault] = []
+    for setting in SETTINGS:
+        try:
+            settings.load({setting.variable: environ.get(setting.variable, "")})
+        except SettingsError as exc:
+            what, _, allowed = str(exc).partition("; ")
+            faults.append(Fault("error", what, f"{setting.variable}: {allowed}"))
+    return faults
+
+
+def unknown_faults(environ: Mapping[str, str]) -> list[Fault]:
+    known = {setting.variable for setting in SETTINGS} | CLIENT_VARIABLES
+    return [
+        Fault("warning", f"{name} is not a variable of the hub", "Look at its spelling")
+        for name in sorted(environ)
+        if name.startswith("HUB_") and name not in known
+    ]
+
+
+def folder_faults(data_dir: Path) -> list[Fault]:
+    """Whether the data folder, where there is one, can be written, and is closed to other users."""
+    if not data_dir.exists():
+        return []
+    if not data_dir.is_dir() or not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        return [Fault("error", f"{data_dir} is not a folder that this user can write", f"chown or chmod {data_dir}")]
+    return [
+        Fault("warning", f"Other users can reach {path}", f"chmod go-rwx {path}")
+        for path in (data_dir, data_dir / "dev.json")
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+
+
+def skew_faults(seconds: float) -> list[Fault]:
+    """`seconds` is how far this machine's clock is ahead of the store's."""
+    if abs(seconds) <= MAX_SKEW:
+        return []
+    where = "ahead of" if seconds > 0 else "behind"
+    return [Fault("warning", f"This machine's clock is {abs(seconds):.1f} s {where} the store's", "Keep both by NTP")]
+
+
+async def _store(configured: Settings) -> list[Fault]:
+    url = configured.redis_url or embedded.url(configured.data_dir)
+    if configured.redis_url is None and not await embedded.answers(configured.data_dir):
+        print("store: hub dev's own, not running now; hub serve and hub worker need HUB_REDIS_URL")
+        return []
+    try:
+        async with probe(url) as store:
+            return await _reached(store, configured)
+    except (StoreUnavailable, StoreError) as exc:
+        mend = "Start it, or correct HUB_REDIS_URL: address, password, TLS"
+        return [Fault("error", f"The store at {hide_password(url)} can't be used: {exc}", mend)]
+
+
+async def _reached(store: Probe, configured: Settings) -> list[Fault]:
+    print(f"store: {requirements.name_and_version(requirements.parse_info(await store.call('INFO')))}")
+    wanted = {"partitions": configured.partitions, "delivery_partitions": configured.delivery_partitions}
+    return [
+        *await requirements.store_faults(store, configured.durability),
+        *await requirements.layout_faults(store, wanted),
+        *skew_faults(await _skew(store)),
+    ]
+
+
+async def _skew(store: Probe) -> float:
+    before = time.time()
+    seconds, micros = await store.call("TIME")
+    return (before + time.time()) / 2 - (int(seconds) + int(micros) / 1e6)

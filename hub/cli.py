@@ -1,0 +1,223 @@
+"""The `hub` command. Exit codes: 0 ok, 1 failed, 2 usage or a wrong setting."""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from hub import check, client, dev, processes, settings, telemetry
+from hub.tail import Feed
+
+app = typer.Typer(
+    help="A real-time event and webhook hub: publish once, deliver over WebSocket, SSE and signed webhooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="API keys of the app: make, list, revoke.", no_args_is_help=True)
+endpoints = typer.Typer(help="Webhook endpoints: make, list, delete.", no_args_is_help=True)
+deliveries = typer.Typer(help="Webhook deliveries: list, retry.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(endpoints, name="endpoints")
+app.add_typer(deliveries, name="deliveries")
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
+Web = Annotated[int, typer.Option(min=1, max=128, help="How many web processes.")]
+Url = Annotated[str, typer.Option(envvar="HUB_URL", help="The hub's base URL; without it, the hub dev of this folder.")]
+Key = Annotated[
+    str, typer.Option(envvar="HUB_KEY", help="An API key; without it, the one of the hub dev of this folder.")
+]
+
+
+def main() -> None:
+    """The entry point: run a command and say plainly why one failed."""
+    try:
+        app()
+    except settings.SettingsError as exc:
+        _fail(str(exc), 2)
+    except client.Usage as exc:
+        _fail(str(exc), 2)
+    except (client.Failure, dev.DataDirError, processes.StartError) as exc:
+        _fail(str(exc), 1)
+    except BrokenPipeError:  # the reader of our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("dev")
+def run_dev(
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="HUB_DATA_DIR", help="Where the store, its log and the secrets are kept.")
+    ] = Path(".hub"),
+    web: Web = 1,
+    workers: Annotated[int, typer.Option(min=0, max=128, help="How many worker processes.")] = 1,
+) -> None:
+    """Run the whole hub on this machine, with its own store."""
+    raise SystemExit(processes.run_dev(data_dir, host, port, web, workers, _banner))
+
+
+@app.command()
+def serve(host: Host = "0.0.0.0", port: Port = 8080, web: Web = 1) -> None:  # noqa: S104 - a server in production
+    """Run the web processes on the store of HUB_REDIS_URL."""
+    configured = settings.load()
+    processes.require(configured)
+    telemetry.configure(configured, "web" if web == 1 else "serve")
+    sock = processes.listen(host, port)
+    raise SystemExit(_serve_web(configured, sock) if web == 1 else processes.serve(sock, web))
+
+
+@app.command("web", hidden=True)
+def run_web(fd: Annotated[int, typer.Option(help="The inherited listening socket.")]) -> None:
+    """Run one web process for a supervisor."""
+    configured = settings.load()
+    processes.require(configured)
+    telemetry.configure(configured, "web")
+    raise SystemExit(_serve_web(configured, socket.socket(fileno=fd)))
+
+
+@app.command()
+def worker(concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Attempts in flight.")] = 200) -> None:
+    """Run one worker process on the store of HUB_REDIS_URL."""
+    processes.require(settings.load())
+    command = processes.worker_command(concurrency)
+    os.execv(command[0], command)  # noqa: S606 - it becomes this process, so signals reach it
+
+
+@app.command("check")
+def run_check() -> None:
+    """Say what is wrong with the settings, the store, the clock and the data folder, and the mend."""
+    raise SystemExit(asyncio.run(check.run(os.environ)))
+
+
+# -- client commands ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def publish(
+    topic: str,
+    type: str,
+    data: Annotated[str, typer.Argument(help="JSON; - reads standard input, @FILE a file.")] = "null",
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Publish one event; prints its id and cursor."""
+    print(*client.publish(client.target(url, key), topic, type, data))
+
+
+@app.command()
+def tail(
+    topic: Annotated[list[str] | None, typer.Option(help="A topic pattern; may be given again. Default: all.")] = None,
+    type: Annotated[list[str] | None, typer.Option(help="A type pattern; may be given again.")] = None,
+    after: Annotated[str | None, typer.Option(help="A cursor to go on from; default: now.")] = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Print events as they come, one JSON line each; connects again after a loss, without missing any."""
+    try:
+        Feed(client.target(url, key), topic or ["**"], type or [], after).follow()
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+@keys.command("create")
+def create_key(
+    name: str,
+    scope: Annotated[list[str], typer.Option(help="What the key may do, such as events:publish; may be given again.")],
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Make an API key; it is shown this once."""
+    print(client.create(client.target(url, key), "keys", {"name": name, "scopes": scope})["key"])
+
+
+@keys.command("list")
+def list_keys(url: Url = "", key: Key = "") -> None:
+    """List the app's API keys."""
+    client.table(client.target(url, key), "keys", ("id", "name", "scopes", "created_at"))
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str, url: Url = "", key: Key = "") -> None:
+    """Revoke an API key, at once and everywhere."""
+    client.delete(client.target(url, key), "keys", key_id)
+
+
+@endpoints.command("create")
+def create_endpoint(
+    target: Annotated[str, typer.Argument(help="The URL that deliveries are sent to.", metavar="URL")],
+    type: Annotated[list[str] | None, typer.Option(help="A type pattern; may be given again. Default: all.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="A topic pattern; may be given again. Default: all.")] = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Register a webhook endpoint; prints its id and signing secret."""
+    filters = {name: patterns for name, patterns in (("types", type), ("topics", topic)) if patterns}
+    made = client.create(client.target(url, key), "endpoints", {"url": target, **filters})
+    print(made["id"], made["secret"])
+
+
+@endpoints.command("list")
+def list_endpoints(url: Url = "", key: Key = "") -> None:
+    """List the webhook endpoints."""
+    client.table(client.target(url, key), "endpoints", ("id", "url", "types", "topics", "enabled"))
+
+
+@endpoints.command("delete")
+def delete_endpoint(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """Delete a webhook endpoint; what it is still owed is cancelled."""
+    client.delete(client.target(url, key), "endpoints", endpoint_id)
+
+
+@deliveries.command("list")
+def list_deliveries(
+    endpoint: Annotated[str | None, typer.Option(help="Only of this endpoint.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """List webhook deliveries, newest first."""
+    query = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
+    client.table(client.target(url, key), "deliveries", ("id", "event", "endpoint", "status", "attempts"), query)
+
+
+@deliveries.command("retry")
+def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
+    """Try a delivery again now."""
+    client.act(client.target(url, key), "deliveries", delivery_id, "retry")
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _serve_web(configured: settings.Settings, sock: socket.socket) -> int:
+    from hub.app import run  # the client commands start faster without the web stack
+
+    return run(configured, sock)
+
+
+def _banner(url: str, key: str) -> str:
+    auth = f"-H 'Authorization: Bearer {key}'"
+    return f"""
+Hub is at {url}
+API key: {key}
+
+Publish   curl {url}/v1/events {auth} --json '{{"topic": "orders.42", "type": "order.created", "data": {{"total": 7}}}}'
+Stream    curl -N '{url}/v1/stream?topic=orders.**' {auth}
+Webhook   curl {url}/v1/endpoints {auth} --json '{{"url": "http://127.0.0.1:9000/hook"}}'
+"""
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"hub: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,138 @@
+"""The client commands: a hub's HTTP API from the command line."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from hub import dev
+
+TIMEOUT: Final = 30.0
+
+
+class Failure(Exception):
+    """The hub could not be reached, or said no."""
+
+
+class Usage(Exception):
+    """The command was not given what it needs."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Which hub, and as whom."""
+
+    url: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def at(self, *path: str) -> str:
+        return "/".join((self.url.rstrip("/"), "v1", *(quote(part, safe="") for part in path)))
+
+
+def target(url: str, key: str) -> Target:
+    """The hub that was named; what was left open is taken from the `hub dev` that runs on this folder."""
+    running = dev.find_running(Path(os.environ.get("HUB_DATA_DIR") or ".hub"))
+    if url and not url.startswith(("http://", "https://")):
+        raise Usage(f"--url (HUB_URL) is {url!r}; allowed: http://… or https://…")
+    if not key and (running is None or (url and url.rstrip("/") != running.url)):
+        raise Usage("No API key: give --key or HUB_KEY, or start hub dev in this folder")
+    return Target(url or (running.url if running else "http://127.0.0.1:8080"), key or (running.key if running else ""))
+
+
+def publish(hub: Target, topic: str, type: str, data: str) -> tuple[str, str]:
+    """Publish one event; its id and cursor. `data` is JSON, `-` for standard input, or `@` and a file's name."""
+    body = {"topic": topic, "type": type, "data": _payload(data)}
+    answer = _request("POST", hub, hub.at("events"), body)
+    return answer["data"]["id"], answer["data"]["cursor"]
+
+
+def create(hub: Target, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return _request("POST", hub, hub.at(what), body)["data"]
+
+
+def delete(hub: Target, what: str, name: str) -> None:
+    _request("DELETE", hub, hub.at(what, name))
+
+
+def act(hub: Target, what: str, name: str, action: str) -> None:
+    _request("POST", hub, hub.at(what, name, action), {})
+
+
+def table(hub: Target, what: str, columns: Sequence[str], query: Mapping[str, str] | None = None) -> None:
+    """Print a list's first page: as a table on a terminal, as one JSON line per item elsewhere."""
+    answer = _request("GET", hub, hub.at(what), query=query)
+    if not sys.stdout.isatty():
+        for item in answer["data"]:
+            print(msgspec.json.encode(item).decode())
+        return
+    from rich.console import Console  # only a person at a terminal pays for it
+    from rich.table import Table
+
+    shown = Table(*columns, box=None)
+    for item in answer["data"]:
+        shown.add_row(*(_cell(item.get(column)) for column in columns))
+    Console().print(shown)
+    if answer.get("pagination", {}).get("has_more"):
+        print(f"There are more; the API gives them: GET {hub.at(what)}?after={answer['pagination']['next_cursor']}")
+
+
+def refusal(response: httpx.Response) -> Failure:
+    """What the hub's error answer says; its body must have been read."""
+    try:
+        error = msgspec.json.decode(response.content)["error"]
+        return Failure(f"{error['message']} ({error['code']}, HTTP {response.status_code})")
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return Failure(f"{response.request.url} answered HTTP {response.status_code}, and not as a hub does")
+
+
+def unreachable(hub: Target, exc: httpx.HTTPError) -> Failure:
+    return Failure(f"{hub.url} can't be reached: {str(exc) or type(exc).__name__}")
+
+
+def _request(
+    method: str, hub: Target, url: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    headers = {**hub.headers, "content-type": "application/json"}
+    content = None if body is None else msgspec.json.encode(body)
+    try:
+        response = httpx.request(method, url, params=query, content=content, headers=headers, timeout=TIMEOUT)
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise Failure(f"{hub.url} can't be reached: {str(exc) or type(exc).__name__}") from None
+    if not response.is_success:
+        raise refusal(response)
+    try:
+        return msgspec.json.decode(response.content or b'{"data": null}', type=dict[str, Any])
+    except msgspec.MsgspecError:
+        raise refusal(response) from None
+
+
+def _payload(data: str) -> msgspec.Raw:
+    """The event's data, byte for byte as given. Raises Usage when it is not JSON."""
+    try:
+        given = _read(data)
+        msgspec.json.decode(given)
+    except OSError as exc:
+        raise Usage(f"{data[1:]} can't be read: {exc.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise Usage(f"DATA is not JSON ({exc}); a text needs its quotes: '\"text\"'") from None
+    return msgspec.Raw(given)
+
+
+def _read(data: str) -> bytes:
+    if data == "-":
+        return sys.stdin.buffer.read()
+    return Path(data[1:]).read_bytes() if data.startswith("@") else data.encode()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return "" if value is None else str(value)

@@ -1,0 +1,149 @@
+"""The processes of a deployment: what `hub dev` and `hub serve` run, on which socket, and how long they may drain."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from hub import dev, settings, telemetry
+from hub.settings import Settings
+from hub.store import embedded
+from hub.supervisor import Child, Supervisor
+
+WEB_DRAIN: Final = 10.0
+WORKER_DRAIN: Final = 130.0
+"""Seconds: the longest timeout that a webhook may have (120), and the time to record what came of it."""
+BACKLOG: Final = 2048
+
+
+class StartError(Exception):
+    """The start can't succeed; the message says why and what to do."""
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command for a module of ours, never for a folder of that name where the hub was started: hence `-P`."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def worker_command(concurrency: int) -> list[str]:
+    return python("workers", "--concurrency", str(concurrency))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket that all web processes share: nothing is refused while one of them starts again."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as exc:
+        raise StartError(f"--host {host} can't be used: {exc.strerror}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        mend = "stop what listens there, or choose another --port or --host"
+        raise StartError(f"Port {port} on {host} can't be used: {exc.strerror}; {mend}") from None
+    return sock
+
+
+def serve(sock: socket.socket, web: int) -> int:
+    """Run several web processes on one socket until SIGTERM or SIGINT; the exit code."""
+    stages = [_web(sock, web, os.environ)]
+    return asyncio.run(_supervise(stages, sock, lambda: telemetry.logger().info("ready", url=url_of(sock))))
+
+
+def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner: Callable[[str, str], str]) -> int:
+    """Run the whole hub until SIGTERM or SIGINT; the exit code. `banner` words the greeting, from URL and API key."""
+    data_dir = data_dir.resolve()
+    embedded.prepare(data_dir)
+    with dev.locked(data_dir) as lock, contextlib.closing(listen(host, port)) as sock:
+        environ = dev.environment(os.environ, data_dir, dev.load_secrets(data_dir), embedded.url(data_dir))
+        configured = settings.load(environ)
+        telemetry.configure(configured, "dev")
+        own_store = configured.redis_url == embedded.url(data_dir)
+        stages = [
+            *([[_store(data_dir, lock)]] if own_store else []),
+            [*_web(sock, web, environ), *_workers(workers, environ)],
+        ]
+        url, key = url_of(sock), environ["HUB_BOOTSTRAP_KEY"]
+        with dev.announced(data_dir, url, key):
+            return asyncio.run(_supervise(stages, sock, lambda: print(banner(url, key), flush=True)))
+
+
+def url_of(sock: socket.socket) -> str:
+    """How a client on this machine reaches the socket."""
+    host, port = _address(sock)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def require(configured: Settings) -> str:
+    """The store's URL, when what a production process needs is set; SettingsError names what is not."""
+    if configured.redis_url is None:
+        raise settings.SettingsError(
+            "HUB_REDIS_URL is not set; give a Redis 7.0 or newer, or Valkey, such as redis://127.0.0.1:6379/0 "
+            "(hub dev brings its own)"
+        )
+    if configured.secret_key is None:
+        raise settings.SettingsError(
+            "HUB_SECRET_KEY is not set; make one with `openssl rand -base64 32`, the same for every process, and keep "
+            "it: it encrypts the webhook secrets"
+        )
+    return configured.redis_url
+
+
+def _address(sock: socket.socket) -> tuple[str, int]:
+    host, port = sock.getsockname()[:2]
+    return str(host), int(port)
+
+
+async def _supervise(stages: list[list[Child]], sock: socket.socket, announce: Callable[[], None]) -> int:
+    return await Supervisor(stages, announce=announce, released=sock.close).run()
+
+
+def _store(data_dir: Path, lock: int) -> Child:
+    async def ready() -> bool:
+        return await embedded.answers(data_dir)
+
+    return Child(
+        "store", embedded.command(data_dir), os.environ, ready=ready, fds=(lock,),
+        hint=f"see {embedded.log_path(data_dir)}",
+    )  # fmt: skip
+
+
+def _web(sock: socket.socket, count: int, environ: Mapping[str, str]) -> list[Child]:
+    fd = sock.fileno()
+    command = python("hub", "web", "--fd", str(fd))
+    host, port = _address(sock)
+
+    async def ready() -> bool:
+        return await _is_ready(host, port)
+
+    return [
+        Child(f"web-{n + 1}", command, environ, stop_within=WEB_DRAIN, ready=ready, fds=(fd,)) for n in range(count)
+    ]
+
+
+def _workers(count: int, environ: Mapping[str, str]) -> list[Child]:
+    command = worker_command(200)
+    return [Child(f"worker-{n + 1}", command, environ, stop_within=WORKER_DRAIN) for n in range(count)]
+
+
+async def _is_ready(host: str, port: int) -> bool:
+    """Whether the hub says that an event can travel. The unspecified address reaches this machine too."""
+    request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(request)
+                return (await reader.readline()).split()[1:2] == [b"200"]
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False

@@ -1,0 +1,86 @@
+"""Settings are read from the environment, and a wrong one is refused by its name, its value and what is allowed."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from hub import settings
+from hub.settings import SETTINGS, Setting, SettingsError
+
+WRONG = {
+    "HUB_REDIS_URL": ["localhost:6379", "http://localhost"],
+    "HUB_PARTITIONS": ["0", "65", "one", "1.5"],
+    "HUB_DELIVERY_PARTITIONS": ["0", "257", "-1"],
+    "HUB_DURABILITY": ["disk", "FSYNC"],
+    "HUB_SECRET_KEY": ["secret", base64.b64encode(b"k" * 31).decode()],
+    "HUB_BOOTSTRAP_KEY": ["short", "has a space in its text", "ключ-ключ-ключ-ключ"],
+    "HUB_JWT_SECRET": ["only-31-characters-are-too-few-"],
+    "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example"],
+    "HUB_WEBHOOK_ALLOW_HTTP": ["maybe", "2"],
+    "HUB_WEBHOOK_TIMEOUT": ["0", "121", "nan", "inf", "soon"],
+    "HUB_RETRY_SCHEDULE": ["5,,7", "0", "-1", "nan", "604801", ",".join(["1"] * 50)],
+    "HUB_RETENTION": ["59", "1e6", "week"],
+    "HUB_LOG_MAX_BYTES": ["1000", "1gb"],
+    "HUB_ATTEMPT_RETENTION": ["0"],
+    "HUB_MAX_EVENT_BYTES": ["1023", "4194305"],
+    "HUB_LOG_LEVEL": ["verbose"],
+    "HUB_LOG_FORMAT": ["xml"],
+}
+ANY_VALUE = {"HUB_DATA_DIR", "HUB_JWT_AUDIENCE"}
+
+
+def test_without_variables_everything_has_its_default() -> None:
+    found = settings.load({})
+    assert found.redis_url is None
+    assert found.data_dir == Path(".hub")
+    assert found.partitions == 1
+    assert found.delivery_partitions == 16
+    assert found.secret_key is None
+    assert found.cors_origins == ()
+    assert found.webhook_timeout == 15
+    assert found.retry_schedule[:2] == (5, 300)
+    assert found.log_max_bytes is None
+
+
+def test_an_empty_variable_is_the_same_as_none() -> None:
+    assert settings.load({setting.variable: "" for setting in SETTINGS}) == settings.load({})
+
+
+def test_values_are_parsed() -> None:
+    found = settings.load(
+        {
+            "HUB_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
+            "HUB_CORS_ORIGINS": "https://a.example, https://b.example",
+            "HUB_WEBHOOK_ALLOW_HTTP": "yes",
+            "HUB_RETRY_SCHEDULE": "1,2.5",
+            "HUB_LOG_MAX_BYTES": "1048576",
+        }
+    )
+    assert found.secret_key == b"k" * 32
+    assert found.cors_origins == ("https://a.example", "https://b.example")
+    assert found.webhook_allow_http is True
+    assert found.retry_schedule == (1, 2.5)
+    assert found.log_max_bytes == 1048576
+
+
+def test_other_variables_are_none_of_its_business() -> None:
+    assert settings.load({"PATH": "/bin", "HUB_URL": "http://localhost"}) == settings.load({})
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_a_wrong_value_is_refused_with_the_name_the_value_and_what_is_allowed(setting: Setting) -> None:
+    if setting.variable in ANY_VALUE:
+        return
+    for value in WRONG[setting.variable]:
+        with pytest.raises(SettingsError) as caught:
+            settings.load({setting.variable: value})
+        message = str(caught.value)
+        assert message.startswith(f"{setting.variable} is ")
+        assert setting.allowed in message
+        assert (value in message) is not setting.secret
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_a_default_is_itself_allowed(setting: Setting) -> None:
+    settings.load({setting.variable: setting.default})

@@ -146,7 +146,7 @@ class _Keeper:
             process = await _spawn(self.child)
         except OSError as exc:
             return str(exc)
-        self._log.info("started", child=process.pid)
+        self._log.info("started", pid=process.pid)
         exited = asyncio.create_task(process.wait())
         await _first(exited, self.stop)
         if exited.done():

@@ -22,6 +22,7 @@ from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.janitor import Janitor
 from hub.store.log import Log, check_layout
+from hub.store.requirements import store_faults
 from hub.telemetry import logger
 from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
 from hub.web.context import Context
@@ -38,8 +39,12 @@ def create_app(settings: Settings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with resources(settings) as context:
-            yield {"context": context}
+        try:
+            async with resources(settings) as context:
+                yield {"context": context}
+        except (HubError, SettingsError) as exc:
+            logger().error("start_failed", reason=str(exc))
+            raise
 
     return Starlette(
         routes=[
@@ -79,15 +84,36 @@ async def resources(settings: Settings) -> AsyncIterator[Context]:
             reraise=True,
         ):
             with attempt:
-                await check_layout(link, settings.partitions, settings.delivery_partitions)
+                await _check_store(link, settings)
                 await gateway.start()
         stack.push_async_callback(gateway.stop)
         janitor = asyncio.create_task(Janitor(link, settings).run(), name="janitor")
         stack.push_async_callback(_cancelled, janitor)
-        access, tokens = Access(link, settings.bootstrap_key), Tokens(settings)
-        context = Context(settings, link, log, access, tokens, Endpoints(link, settings), Deliveries(link, settings), gateway)
+        endpoints_store = Endpoints(link, settings, log)
+        context = Context(
+            settings=settings,
+            link=link,
+            log=log,
+            access=Access(link, settings.bootstrap_key),
+            tokens=Tokens(settings),
+            endpoints=endpoints_store,
+            deliveries=Deliveries(link, settings, log, endpoints_store),
+            gateway=gateway,
+        )
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))
         yield context
+
+
+async def _check_store(link: Link, settings: Settings) -> None:
+    """Refuse a store that could lose what was accepted; say what weakens it."""
+    for fault in await store_faults(link, settings.durability):
+        logger().warning("store_fault", level=fault.level, what=fault.what, mend=fault.mend)
+        if fault.level == "error":
+            raise SettingsError(f"{fault.what}. {fault.mend}")
+    try:
+        await check_layout(link, settings.partitions, settings.delivery_partitions)
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from None
 
 
 async def _link(stack: contextlib.AsyncExitStack, url: str) -> Link:

@@ -45,6 +45,10 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, answer)
+        except Exception:
+            if scope["type"] == "websocket":  # HTTP's are answered and logged by on_failure
+                logger().exception("websocket_failed", path=scope["path"], request_id=request_id)
+            raise
         finally:
             if scope["path"] not in _QUIET:
                 duration = round((time.perf_counter() - began) * 1000, 2)

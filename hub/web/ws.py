@@ -12,7 +12,6 @@ from hub.core.claims import Principal
 from hub.core.errors import HubError, Unauthenticated
 from hub.live import notices
 from hub.live.connection import Connection, PlainConnection, RawConnection
-from hub.telemetry import logger
 from hub.web.auth import authenticate_live
 from hub.web.context import context
 from hub.web.messages import Authenticate, parse
@@ -82,8 +81,8 @@ async def _serve(socket: WebSocket, connection: Connection, principal: Principal
     except _DISCONNECTED:
         pass
     except Exception:
-        logger().exception("websocket_failed")
         connection.close(1011, "internal error")
+        raise
     finally:
         resources.gateway.drop(connection)
 

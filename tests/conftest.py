@@ -1,0 +1,30 @@
+"""One hub for all tests that leave it whole; each test uses topics of its own."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.support.hub import Hub
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """A store, two web processes and a worker. A test that kills or stops something makes its own Hub."""
+    with Hub(web=2, workers=0) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(hub: Hub) -> AsyncIterator[httpx.AsyncClient]:
+    async with hub.client() as opened:
+        yield opened
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic that no other test uses."""
+    return f"test{next(_numbers)}.room"

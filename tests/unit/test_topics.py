@@ -194,6 +194,8 @@ def test_only_the_whole_first_token_reserves_a_name() -> None:
         ("hub.**", "hub.operational", True),
         ("a.*", "a.hub", True),
         ("a_b", "a-b", False),
+        ("c++.*", "c++.built", True),
+        ("a+.*", "aa.built", False),
     ],
 )
 def test_wildcards_stand_for_tokens(pattern: str, topic: str, expected: bool) -> None:

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from hub.core.errors import HubError, StoreUnavailable
 from hub.live.gateway import Gateway
 from hub.live.tail import Tail
-from hub.settings import Settings, SettingsError
+from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
@@ -23,7 +23,7 @@ from hub.store.endpoints import Endpoints
 from hub.store.janitor import Janitor
 from hub.store.log import Log, check_layout
 from hub.store.requirements import store_faults
-from hub.telemetry import logger
+from hub.telemetry import configure, logger
 from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
 from hub.web.context import Context
 from hub.web.middleware import RequestContext, on_failure, on_hub_error, on_http_error
@@ -132,3 +132,13 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 def run(settings: Settings, sock: socket.socket) -> int:
     """Serve one web process on a listening socket until SIGINT or SIGTERM; returns the exit code."""
     return serve(create_app(settings), sock)
+
+
+def asgi() -> Starlette:
+    """The application with the environment's settings, for another ASGI server: `uvicorn --factory hub.app:asgi`.
+
+    Everything works there; live connections cost more, since only the hub's own server offers the raw write path.
+    """
+    settings = load()
+    configure(settings, "web")
+    return create_app(settings)

@@ -1,0 +1,105 @@
+"""A web process ends: asked to, or not. Nobody misses an event, and nobody holds it up."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.hub import KEY, Hub, publish
+from tests.support.live import SseClient, WsClient
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub(web=2) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(hub: Hub) -> AsyncIterator[httpx.AsyncClient]:
+    """At the second process, which stays."""
+    async with hub.client(1) as opened:
+        yield opened
+
+
+async def test_sigterm_closes_each_connection_properly_and_exits_zero(hub: Hub, client: httpx.AsyncClient) -> None:
+    async with WsClient.open(hub) as ws, SseClient.open(hub, "topic=room.a") as sse:
+        await ws.join("room.a")
+        await sse.event()
+        sent = await publish(client, "room.a", 1)
+        assert (await ws.next("event"))["cursor"] == sent["cursor"]
+        await sse.event()
+        began = time.monotonic()
+        hub.webs[0].signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            await ws.connection.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+        assert closed.value.rcvd.reason.startswith("retry=")
+        assert "retry" in await sse.block()
+        with pytest.raises(EOFError):  # the body ended as HTTP asks for: httpx would raise on a cut one
+            await sse.block()
+        assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
+        assert time.monotonic() - began < 10
+        await publish(client, "room.a", 2)
+        async with WsClient.open(hub, index=1) as again:
+            assert (await again.join("room.a", after=sent["cursor"]))["recovered"] is True
+            assert (await again.next("event"))["event"]["data"] == 2
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_up_the_end(hub: Hub, client: httpx.AsyncClient) -> None:
+    with socket.create_connection(("127.0.0.1", hub.ports[0])) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(f"GET /v1/stream?topic=room.a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n".encode())
+        assert b"hub.connected" in await eventually(lambda: sock.recv(4096, socket.MSG_PEEK), "the stream began")
+        for _ in range(20):
+            await publish(client, "room.a", "x" * 100_000)
+        began = time.monotonic()
+        assert await asyncio.to_thread(hub.webs[0].terminate) == 0
+        assert time.monotonic() - began < 10
+
+
+async def test_a_killed_process_costs_its_clients_nothing_but_the_way_to_another(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    async with WsClient.open(hub) as ws:
+        await ws.join("room.a")
+        sent = await publish(client, "room.a", 0)
+        assert (await ws.next("event"))["cursor"] == sent["cursor"]
+        hub.webs[0].kill()
+        with pytest.raises(ConnectionClosed):
+            await ws.connection.recv()
+    for n in range(1, 10):
+        await publish(client, "room.a", n)
+    hub.restart_web(0)  # its window is filled again before it is ready
+    for index in (0, 1):
+        async with WsClient.open(hub, index=index) as ws:
+            assert (await ws.join("room.a", after=sent["cursor"]))["recovered"] is True
+            assert [message["event"]["data"] for message in await ws.events(9)] == list(range(1, 10))
+
+
+async def test_a_client_that_stops_reading_is_closed_and_resumes_while_others_go_on(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    async with WsClient.open(hub) as quick, WsClient.open(hub) as slow:
+        await quick.join("room.a")
+        await slow.join("room.a")
+        first = await publish(client, "room.a", "first")
+        assert (await slow.next("event"))["cursor"] == first["cursor"]
+        slow.connection.transport.pause_reading()
+        total = 60
+        reading = asyncio.create_task(quick.events(total + 1))
+        for n in range(total):
+            await publish(client, "room.a", [n, "x" * 100_000])
+        assert [message["event"]["data"][0] for message in (await reading)[1:]] == list(range(total))
+        await eventually(lambda: hub.webs[0].log.count('"path": "/v1/ws"') == 1, "the slow one was closed")
+    async with WsClient.open(hub) as again:
+        assert (await again.join("room.a", after=first["cursor"]))["recovered"] is True
+        assert [message["event"]["data"][0] for message in await again.events(total)] == list(range(total))
+

@@ -1,0 +1,212 @@
+"""Endpoints: what their owners may write, and the configuration that is stored."""
+
+import re
+import secrets
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from hub.core.cursor import Position
+from hub.core.errors import Detail, EndpointUrlForbidden, Invalid
+from hub.core.retry import RetryInput, schedule_of
+from hub.core.signing import secret_key
+from hub.core.topics import check_pattern, check_type_pattern
+
+ID: Final = re.compile(r"ep_[0-9a-f]{24}")
+MAX_URL: Final = 2048
+MAX_PATTERNS: Final = 100
+MAX_DESCRIPTION: Final = 1000
+MAX_PAIRS: Final = 50
+MAX_VALUE: Final = 1000
+DEFAULT_IN_FLIGHT: Final = 10
+MAX_IN_FLIGHT: Final = 1000
+MIN_TIMEOUT: Final = 1.0
+MAX_TIMEOUT: Final = 120.0
+
+_PLAIN_URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # RFC 3986, section 2: no quotes, brackets <> {}, \\ ^ ` |
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE = re.compile(r"[ \t!-~]*")
+_METADATA_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_OWN_HEADERS = frozenset(
+    ("connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect", "host",
+     "keep-alive", "proxy-authorization",
+     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent")
+)  # fmt: skip
+
+Pairs: TypeAlias = dict[str, str]
+
+
+class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An endpoint as its owner creates it. `timeout` is in seconds; absent, like `retry`, it is the deployment's."""
+
+    url: str
+    description: str = ""
+    types: tuple[str, ...] | None = None
+    topics: tuple[str, ...] | None = None
+    secret: str | None = None
+    headers: Pairs = {}
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+    timeout: float | None = None
+    retry: RetryInput | None = None
+    metadata: Pairs = {}
+    enabled: bool = True
+
+
+class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change: what is absent stays, and null sets what has a default back to it."""
+
+    url: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    types: tuple[str, ...] | UnsetType | None = UNSET
+    topics: tuple[str, ...] | UnsetType | None = UNSET
+    headers: Pairs | UnsetType = UNSET
+    max_in_flight: int | UnsetType = UNSET
+    timeout: float | UnsetType | None = UNSET
+    retry: RetryInput | UnsetType | None = UNSET
+    metadata: Pairs | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint as it is stored. `secret` is sealed; times are in ms.
+
+    `since` is where each log partition stood when the endpoint was made: older events are not owed to it.
+    """
+
+    id: str
+    app: str
+    url: str
+    description: str
+    types: tuple[str, ...] | None
+    topics: tuple[str, ...] | None
+    secret: str
+    headers: Pairs
+    max_in_flight: int
+    timeout: float | None
+    retry: tuple[float, ...] | None
+    metadata: Pairs
+    since: dict[int, Position]
+    created_at: int
+    updated_at: int
+
+
+def new_id(now_ms: int) -> str:
+    """A fresh endpoint id; ids sort by the time they were made."""
+    return f"ep_{now_ms:012x}{secrets.token_hex(6)}"
+
+
+def create(
+    given: EndpointInput, *, id: str, app: str, sealed: str, since: dict[int, Position], now_ms: int, allow_http: bool
+) -> Config:
+    """The configuration that the input stands for, or Invalid."""
+    if given.secret is not None:
+        secret_key(given.secret)
+    config = Config(
+        id=id,
+        app=app,
+        url=given.url,
+        description=given.description,
+        types=given.types,
+        topics=given.topics,
+        secret=sealed,
+        headers=given.headers,
+        max_in_flight=given.max_in_flight,
+        timeout=given.timeout,
+        retry=None if given.retry is None else schedule_of(given.retry),
+        metadata=given.metadata,
+        since=since,
+        created_at=now_ms,
+        updated_at=now_ms,
+    )
+    return _checked(config, allow_http)
+
+
+def change(config: Config, given: EndpointPatch, *, now_ms: int, allow_http: bool) -> Config:
+    """The configuration after a change, or Invalid."""
+    fields = {name: getattr(given, name) for name in EndpointPatch.__struct_fields__ if name != "enabled"}
+    fields = {name: value for name, value in fields.items() if value is not UNSET}
+    if isinstance(given.retry, RetryInput):
+        fields["retry"] = schedule_of(given.retry)
+    return _checked(msgspec.structs.replace(config, **fields, updated_at=now_ms), allow_http)
+
+
+def _checked(config: Config, allow_http: bool) -> Config:
+    check_url(config.url, allow_http)
+    for field, patterns, check in (
+        ("types", config.types, check_type_pattern),
+        ("topics", config.topics, check_pattern),
+    ):
+        if patterns is not None:
+            if not 1 <= len(patterns) <= MAX_PATTERNS:
+                raise Invalid.field(
+                    field, f"has {len(patterns)} patterns; allowed are 1 to {MAX_PATTERNS}, or no {field}"
+                )
+            for index, pattern in enumerate(patterns):
+                check(pattern, f"{field}[{index}]")
+    if len(config.description) > MAX_DESCRIPTION:
+        raise Invalid.field("description", f"is over {MAX_DESCRIPTION} characters")
+    if not 1 <= config.max_in_flight <= MAX_IN_FLIGHT:
+        raise Invalid.field("max_in_flight", f"{config.max_in_flight} is out of range; allowed is 1 to {MAX_IN_FLIGHT}")
+    if config.timeout is not None and not MIN_TIMEOUT <= config.timeout <= MAX_TIMEOUT:
+        raise Invalid.field(
+            "timeout", f"{config.timeout} is out of range; allowed are {MIN_TIMEOUT:.0f} to {MAX_TIMEOUT:.0f} seconds"
+        )
+    _check_pairs("headers", config.headers, _HEADER_NAME)
+    _check_headers(config.headers)
+    _check_pairs("metadata", config.metadata, _METADATA_NAME)
+    return config
+
+
+def check_url(url: str, allow_http: bool) -> None:
+    """Raise Invalid unless the URL is one that attempts can be sent to; EndpointUrlForbidden where they must not be."""
+    if len(url) > MAX_URL:
+        raise Invalid.field("url", f"has {len(url)} characters; allowed are {MAX_URL}")
+    try:
+        if not _PLAIN_URL.fullmatch(url):
+            raise ValueError
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Invalid.field("url", "is not a URL such as https://example.com/hooks, in visible ASCII") from None
+    if parts.scheme not in ("http", "https"):
+        raise _forbidden(f"the scheme {parts.scheme[:20]!r} is not allowed; use https")
+    if parts.scheme == "http" and not allow_http:
+        raise _forbidden("http is not allowed here (HUB_WEBHOOK_ALLOW_HTTP); use https")
+    if not _HOST.fullmatch(host) or len(host) > 253 or port == 0:
+        raise Invalid.field(
+            "url", "must name a host (an international name in its xn-- form) and, if any, a port from 1 on"
+        )
+    if "@" in parts.netloc:
+        raise Invalid.field("url", "must not hold a user or password; send a header instead")
+    if "#" in url:
+        raise Invalid.field("url", "must not have a fragment; it would never be sent")
+
+
+def _forbidden(message: str) -> EndpointUrlForbidden:
+    return EndpointUrlForbidden(f"url: {message}", (Detail("url", message),))
+
+
+def _check_pairs(field: str, pairs: Pairs, names: re.Pattern[str]) -> None:
+    if len(pairs) > MAX_PAIRS:
+        raise Invalid.field(field, f"has {len(pairs)} entries; allowed are {MAX_PAIRS}")
+    for name, value in pairs.items():
+        if not names.fullmatch(name):
+            raise Invalid.field(f"{field}.{name[:80]}", "is not a name that is allowed here, of at most 100 characters")
+        if len(value) > MAX_VALUE:
+            raise Invalid.field(f"{field}.{name}", f"has {len(value)} characters; allowed are {MAX_VALUE}")
+
+
+def _check_headers(headers: Pairs) -> None:
+    seen: set[str] = set()
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _OWN_HEADERS or lower.startswith("webhook-"):
+            raise Invalid.field(f"headers.{name}", "is set by the hub or the connection; choose another name")
+        if lower in seen:
+            raise Invalid.field(f"headers.{name}", "is there twice; names don't differ by case")
+        if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
+            raise Invalid.field(f"headers.{name}", "must be visible ASCII characters, with spaces only between them")
+        seen.add(lower)

@@ -1,5 +1,7 @@
 """When a failed attempt is tried again. A policy returns a decision and never sleeps."""
 
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -85,3 +87,18 @@ def next_delay(schedule: tuple[float, ...], attempt: int, chance: float, at_leas
     if attempt > len(schedule):
         return None
     return max(schedule[attempt - 1], min(at_least, MAX_DELAY)) * (1 + JITTER * chance)
+
+
+def retry_after(value: str | None, now: float) -> float:
+    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3), 0 without a usable one.
+
+    `now` is in seconds since the epoch, for the form that is a date.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:12]), MAX_DELAY)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0
+    return min(max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now), MAX_DELAY)

@@ -1,4 +1,4 @@
-"""Standard Webhooks signatures, `v1`: HMAC-SHA256 over `id.timestamp.body` (Standard Webhooks 1.0, "Signature scheme")."""
+"""Standard Webhooks signatures, `v1`: HMAC-SHA256 over `id.timestamp.body` (Standard Webhooks 1.0, "Signatures")."""
 
 import base64
 import binascii

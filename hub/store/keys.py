@@ -1,8 +1,8 @@
 """Every key that the hub writes, with its time to live; nothing else in the code spells one.
 
-What a script touches together shares a hash tag, so it works on a cluster too: `{pN}` is log partition N, `{dN}` delivery
-partition N, `{cfg}` the configuration, `{ctl}` the control stream. `PERMANENT` lists the keys without a time to live; the
-key-leak test compares it with what a run left behind.
+What a script touches together shares a hash tag, so it works on a cluster too: `{pN}` is log partition N, `{dN}`
+delivery partition N, `{cfg}` the configuration, `{ctl}` the control stream. `PERMANENT` lists the keys without a time
+to live; the key-leak test compares it with what a run left behind.
 """
 
 import zlib
@@ -13,7 +13,15 @@ PERMANENT: Final = (
     "hub:{p*}:meta",  # epoch, trim floor, dispatched position: one small hash per partition
     "hub:{cfg}:*",  # endpoints, API keys, layout: as many as the operators made
     "hub:{ctl}:stream",  # capped by length
+    "hub:{d*}:sched",  # at most one member per endpoint
+    "hub:{d*}:[efrl]:*",  # per endpoint, bounded by its backlog limit, removed with it
+    "hub:{d*}:applied",  # one field per log partition
+    "hub:{d*}:tick",  # two numbers
+    "hub:{d*}:out",  # capped by length, drained into the log
 )
+
+WHILE_OWED: Final = ("hub:{d*}:o:*", "hub:{d*}:b:*")
+"""Keys that get their time to live when the last delivery of their event has ended."""
 
 
 def partition_of(app: str, topic: str, partitions: int) -> int:
@@ -48,3 +56,82 @@ CONTROL: Final = "hub:{ctl}:stream"
 API_KEYS: Final = "hub:{cfg}:keys"
 LAYOUT: Final = "hub:{cfg}:layout"
 JANITOR_LEASE: Final = "hub:{ctl}:janitor"
+
+ENDPOINTS: Final = "hub:{cfg}:endpoints"
+"""Hash, endpoint id to what matching needs."""
+ENDPOINT_CHANGES: Final = "hub:{cfg}:changes"
+"""Stream of the ids of endpoints that were written or deleted; its last id is the endpoints' version."""
+
+
+def app_endpoints(app: str) -> str:
+    """Sorted set of an app's endpoint ids; they sort by the time they were made."""
+    return f"hub:{{cfg}}:endpoints:{app}"
+
+
+def delivery_partition(endpoint: str, partitions: int) -> int:
+    return zlib.crc32(endpoint.encode()) % partitions
+
+
+def sched(partition: int) -> str:
+    """Sorted set: endpoint by its next need, in ms."""
+    return f"hub:{{d{partition}}}:sched"
+
+
+def endpoint(partition: int, endpoint_id: str) -> str:
+    """Hash, the truth of an endpoint: config, version, state, why, cap, timeout, turn."""
+    return f"hub:{{d{partition}}}:e:{endpoint_id}"
+
+
+def fresh(partition: int, endpoint_id: str) -> str:
+    """List: deliveries that were not tried yet, in the order of the log."""
+    return f"hub:{{d{partition}}}:f:{endpoint_id}"
+
+
+def retries(partition: int, endpoint_id: str) -> str:
+    """Sorted set: deliveries by the time of their next attempt, in ms."""
+    return f"hub:{{d{partition}}}:r:{endpoint_id}"
+
+
+def leases(partition: int, endpoint_id: str) -> str:
+    """Sorted set: attempts under way by the end of their lease, in ms."""
+    return f"hub:{{d{partition}}}:l:{endpoint_id}"
+
+
+def delivery_index(partition: int, endpoint_id: str, log_partition: int) -> str:
+    """Stream of the log positions that an endpoint was owed. Lives for the attempts' retention after the last one."""
+    return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}"
+
+
+def record(partition: int, ref: str) -> str:
+    """Hash, how an event's deliveries stand (see delivery.lua). Lives for the attempts' retention once all ended."""
+    return f"hub:{{d{partition}}}:o:{ref}"
+
+
+def owed_body(partition: int, ref: str) -> str:
+    """An owed event's bytes. Freed when nothing is owed; lives as long as the record where something failed."""
+    return f"hub:{{d{partition}}}:b:{ref}"
+
+
+def attempts(partition: int) -> str:
+    """Stream of attempts. Trimmed by age and bytes; lives for the attempts' retention after the last one."""
+    return f"hub:{{d{partition}}}:hist"
+
+
+def outbox(partition: int) -> str:
+    """Stream of operational events that are not in the log yet."""
+    return f"hub:{{d{partition}}}:out"
+
+
+def applied(partition: int) -> str:
+    """Hash, log partition to `epoch position`: what is enqueued already."""
+    return f"hub:{{d{partition}}}:applied"
+
+
+def tick(partition: int) -> str:
+    """Hash, the grace clock: last (the latest reserve), grace (until when no lease is taken back)."""
+    return f"hub:{{d{partition}}}:tick"
+
+
+def doorbell(partition: int) -> str:
+    """List that idle workers block on. Lives for seconds."""
+    return f"hub:{{d{partition}}}:bell"

@@ -1,0 +1,64 @@
+"""Dispatch's copy of the endpoints: who is owed an event."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from hub.core.matching import Matcher, Subscription
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.log import Entry
+
+_CHANGES: Final = 1000
+
+
+class Audience:
+    """Knows the endpoints up to a version, the id of the last change that it has seen."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._matcher = Matcher()
+        self._version: bytes | None = None
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Learn every change that was made before this call. Whoever reads events first and calls this then knows every
+        endpoint that existed when they were answered."""
+        async with self._lock:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        while self._version is not None:
+            changes = await self._link.call("XRANGE", keys.ENDPOINT_CHANGES, self._version, "+", "COUNT", _CHANGES)
+            if not changes or changes[0][0] != self._version:
+                break  # trimmed away, or lost by the store: what was missed can't be told
+            if len(changes) == 1:
+                return
+            await self._apply(list({fields[1] for _, fields in changes[1:]}))
+            self._version = changes[-1][0]
+            if len(changes) < _CHANGES:
+                return
+        await self._load()
+
+    def match(self, entry: Entry) -> list[str]:
+        """The ids of the endpoints that the event is owed to."""
+        found = self._matcher.match(entry.app, entry.topic, entry.type)
+        return [one.id for one in found if one.covers(entry.partition, entry.position)]
+
+    async def _apply(self, ids: list[bytes]) -> None:
+        for endpoint_id, raw in zip(ids, await self._link.call("HMGET", keys.ENDPOINTS, *ids), strict=True):
+            if raw is None:
+                self._matcher.remove(endpoint_id.decode())
+            else:
+                self._matcher.put(msgspec.json.decode(raw, type=Subscription))
+
+    async def _load(self) -> None:
+        last, flat = await self._link.pipeline(
+            [("XREVRANGE", keys.ENDPOINT_CHANGES, "+", "-", "COUNT", 1), ("HGETALL", keys.ENDPOINTS)]
+        )
+        matcher = Matcher()
+        for raw in flat[1::2]:
+            matcher.put(msgspec.json.decode(raw, type=Subscription))
+        self._matcher = matcher
+        self._version = last[0][0] if last else None

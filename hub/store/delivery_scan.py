@@ -1,0 +1,114 @@
+"""The order in which deliveries are listed, and reading it from the endpoints' indexes."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from hub.core import cursor as cursors
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.records import Ref
+from hub.store.wire import Arg
+
+_PAGE: Final = 100
+_LEAST_PAGE: Final = 5
+
+
+class Filter(NamedTuple):
+    """What to list: `since` (inclusive) and `until` (exclusive) in ms of the event's append, `event` its id."""
+
+    endpoint: str | None = None
+    event: str | None = None
+    status: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def is_within(self, ms: int) -> bool:
+        return (self.since is None or ms >= self.since) and (self.until is None or ms < self.until)
+
+
+class Place(NamedTuple):
+    """A delivery's place in listings, which go from the greatest down."""
+
+    ms: int
+    seq: int
+    partition: int
+    endpoint: str
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.partition, self.ms, self.seq)
+
+
+class Listed:
+    """Places that are known beforehand."""
+
+    def __init__(self, places: Sequence[Place], below: Place | None) -> None:
+        self._places = sorted((place for place in places if below is None or place < below), reverse=True)
+
+    async def take(self, count: int) -> list[Place]:
+        """The next places, at most `count`; none at the end."""
+        taken, self._places = self._places[:count], self._places[count:]
+        return taken
+
+
+class _Source:
+    """One index: the deliveries of one endpoint from one log partition."""
+
+    __slots__ = ("done", "endpoint", "found", "key", "partition", "top")
+
+    def __init__(self, endpoint: str, partition: int, key: str, top: str) -> None:
+        self.endpoint, self.partition, self.key, self.top = endpoint, partition, key, top
+        self.found: list[Place] = []
+        self.done = False
+
+
+class Merge:
+    """Places from many indexes, read in pages, in one order. `owners` are endpoints with their delivery partitions."""
+
+    def __init__(
+        self,
+        link: Link,
+        owners: Sequence[tuple[str, int]],
+        log_partitions: int,
+        wanted: Filter,
+        below: Place | None,
+    ) -> None:
+        self._link = link
+        self._below = below
+        self._low = "-" if wanted.since is None else str(wanted.since)
+        top = "+" if wanted.until is None else f"({wanted.until}-0"
+        if below is not None and wanted.is_within(below.ms):
+            top = cursors.format_id((below.ms, below.seq))
+        self._sources = [
+            _Source(endpoint, p, keys.delivery_index(partition, endpoint, p), top)
+            for endpoint, partition in owners
+            for p in range(log_partitions)
+        ]
+
+    async def take(self, count: int) -> list[Place]:
+        """The next places, at most `count`; none at the end."""
+        taken: list[Place] = []
+        while len(taken) < count:
+            await self._fill()
+            self._sources = [source for source in self._sources if source.found]
+            if not self._sources:
+                break
+            newest = max(self._sources, key=lambda source: source.found[0])
+            taken.append(newest.found.pop(0))
+        return taken
+
+    async def _fill(self) -> None:
+        dry = [source for source in self._sources if not source.found and not source.done]
+        if not dry:
+            return
+        count = max(_LEAST_PAGE, _PAGE // len(self._sources))
+        commands: list[tuple[Arg, ...]] = [
+            ("XREVRANGE", source.key, source.top, self._low, "COUNT", count) for source in dry
+        ]
+        for source, reply in zip(dry, await self._link.pipeline(commands), strict=True):
+            places = [Place(*cursors.parse_id(raw_id), source.partition, source.endpoint) for raw_id, _ in reply]
+            source.done = len(places) < count
+            if places:
+                source.top = f"({cursors.format_id((places[-1].ms, places[-1].seq))}"
+            source.found = [place for place in places if self._below is None or place < self._below]
+        await self._fill()  # a page may have held only what lies above the cursor

@@ -1,0 +1,219 @@
+"""Endpoints as their owners manage them: create, read, list, update, delete.
+
+The truth of an endpoint is a hash in its delivery partition; dispatch has an index of all of them and a stream of
+changes. The truth is written first, so whoever learns of an endpoint from the index finds it.
+"""
+
+import time
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from hub.core import endpoint as endpoints
+from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs
+from hub.core.errors import Conflict, NotFound, StoreUnavailable
+from hub.core.event import now_text
+from hub.core.matching import Subscription
+from hub.core.signing import new_secret
+from hub.settings import Settings
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.log import Log
+from hub.store.scripts import script
+from hub.store.secrets import Secrets
+from hub.store.wire import Reply
+
+_TRIES: Final = 5
+"""Times that a change is applied anew because another one came between."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint as its owner sees it. `retry` is the schedule in force, `timeout` the seconds in force.
+
+    `disabled_reason` is `manual`, `gone` (it answered 410) or `backlog` (it was owed more than its limit allows); None
+    while enabled.
+    """
+
+    id: str
+    url: str
+    description: str
+    types: tuple[str, ...] | None
+    topics: tuple[str, ...] | None
+    headers: Pairs
+    max_in_flight: int
+    timeout: float
+    retry: dict[str, tuple[float, ...]]
+    metadata: Pairs
+    enabled: bool
+    disabled_reason: str | None
+    created_at: str
+    updated_at: str
+
+
+class _Stored(NamedTuple):
+    config: Config
+    version: str
+    enabled: bool
+    reason: str | None
+
+
+class Endpoints:
+    """The endpoints of one deployment."""
+
+    def __init__(self, link: Link, settings: Settings, log: Log) -> None:
+        self._link = link
+        self._log = log
+        self._settings = settings
+        self._partitions = settings.delivery_partitions
+        self._secrets = Secrets(settings.secret_key)
+
+    async def create(self, app: str, given: EndpointInput) -> tuple[Endpoint, str]:
+        """Make an endpoint; returns it and its signing secret. Raises Invalid, NotConfigured."""
+        now_ms = time.time_ns() // 1_000_000
+        endpoint_id = endpoints.new_id(now_ms)
+        secret = given.secret or new_secret()
+        since = {p: (await self._log.observe(p))[1] for p in range(self._log.partitions)}
+        config = endpoints.create(
+            given,
+            id=endpoint_id,
+            app=app,
+            sealed=self._secrets.seal(endpoint_id, secret),
+            since=since,
+            now_ms=now_ms,
+            allow_http=self._settings.webhook_allow_http,
+        )
+        await self._put(config, "0", "1" if given.enabled else "0")
+        return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), secret
+
+    async def get(self, app: str, endpoint_id: str) -> Endpoint:
+        return self._view(await self._read(app, endpoint_id))
+
+    async def secret(self, app: str, endpoint_id: str) -> str:
+        """The endpoint's signing secret. Raises NotFound, NotConfigured."""
+        stored = await self._read(app, endpoint_id)
+        return self._secrets.open(endpoint_id, stored.config.secret)
+
+    async def page(self, app: str, *, limit: int, below: str | None = None) -> tuple[list[Endpoint], str | None]:
+        """Endpoints, newest first, below an id; with the id to go on from, None at the end."""
+        top = f"({below}" if below else "+"
+        found = await self._link.call("ZREVRANGEBYLEX", keys.app_endpoints(app), top, "-", "LIMIT", 0, limit + 1)
+        ids = [raw.decode() for raw in found]
+        stored = await self._load(ids[:limit])
+        return [self._view(one) for one in stored if one is not None], ids[limit - 1] if len(ids) > limit else None
+
+    async def ids(self, app: str) -> list[str]:
+        """The ids of all of an app's endpoints."""
+        return [raw.decode() for raw in await self._link.call("ZRANGE", keys.app_endpoints(app), 0, -1)]
+
+    async def update(self, app: str, endpoint_id: str, given: EndpointPatch) -> Endpoint:
+        """Change an endpoint. Raises Invalid, NotFound, and Conflict when others keep changing it."""
+        enabled = "" if given.enabled is UNSET else "1" if given.enabled else "0"
+        for _ in range(_TRIES):
+            stored = await self._read(app, endpoint_id)
+            now_ms = time.time_ns() // 1_000_000
+            config = endpoints.change(stored.config, given, now_ms=now_ms, allow_http=self._settings.webhook_allow_http)
+            if await self._put(config, stored.version, enabled):
+                return await self.get(app, endpoint_id)
+        raise Conflict("The endpoint was changed by others at the same time; try again")
+
+    async def delete(self, app: str, endpoint_id: str) -> None:
+        """Delete an endpoint: nothing more is owed to it from now on, and what was queued is cancelled."""
+        partition = self._partition(endpoint_id)
+        (stored,) = await self._load([endpoint_id])
+        if stored is not None and stored.config.app != app:
+            raise _missing(endpoint_id)
+        names = [keys.sched(partition), keys.endpoint(partition, endpoint_id)]
+        existed = stored is not None and await self._link.run(script("endpoint_delete"), names, [endpoint_id])
+        # Also where it was gone already: the index may have been left behind by a deletion that broke off.
+        known = await self._link.call("ZSCORE", keys.app_endpoints(app), endpoint_id)
+        if not existed and known is None:
+            raise _missing(endpoint_id)
+        await self._tell(app, endpoint_id, b"")
+        await ring(self._link, partition)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _put(self, config: Config, version: str, enabled: str) -> bool:
+        """Write the truth, then the index. False when the version is another by now; raises NotFound."""
+        partition = self._partition(config.id)
+        timeout = "" if config.timeout is None else str(round(config.timeout * 1000))
+        encoded = msgspec.json.encode(config)
+        written = await self._link.run(
+            script("endpoint_put"),
+            [keys.sched(partition), keys.endpoint(partition, config.id)],
+            [config.id, version, encoded, config.max_in_flight, timeout, enabled],
+        )
+        if written == 0:
+            raise _missing(config.id)
+        if written < 0:
+            return False
+        subscription = Subscription(config.id, config.app, config.types, config.topics, config.since)
+        await self._tell(config.app, config.id, msgspec.json.encode(subscription))
+        if enabled == "1":
+            await ring(self._link, partition)
+        return True
+
+    async def _tell(self, app: str, endpoint_id: str, subscription: bytes) -> None:
+        names = [keys.ENDPOINTS, keys.ENDPOINT_CHANGES, keys.app_endpoints(app)]
+        await self._link.run(script("endpoint_index"), names, [endpoint_id, subscription])
+
+    async def _read(self, app: str, endpoint_id: str) -> _Stored:
+        (stored,) = await self._load([endpoint_id])
+        if stored is None or stored.config.app != app:
+            raise _missing(endpoint_id)
+        return stored
+
+    async def _load(self, ids: list[str]) -> list[_Stored | None]:
+        if not ids:
+            return []
+        fields = ("config", "version", "state", "why")
+        replies = await self._link.pipeline(
+            [("HMGET", keys.endpoint(self._partition(one), one), *fields) for one in ids]
+        )
+        return [_stored(reply) for reply in replies]
+
+    def _partition(self, endpoint_id: str) -> int:
+        return keys.delivery_partition(endpoint_id, self._partitions)
+
+    def _view(self, stored: _Stored) -> Endpoint:
+        config = stored.config
+        return Endpoint(
+            id=config.id,
+            url=config.url,
+            description=config.description,
+            types=config.types,
+            topics=config.topics,
+            headers=config.headers,
+            max_in_flight=config.max_in_flight,
+            timeout=self._settings.webhook_timeout if config.timeout is None else config.timeout,
+            retry={"schedule": self._settings.retry_schedule if config.retry is None else config.retry},
+            metadata=config.metadata,
+            enabled=stored.enabled,
+            disabled_reason=stored.reason,
+            created_at=now_text(config.created_at),
+            updated_at=now_text(config.updated_at),
+        )
+
+
+async def ring(link: Link, partition: int) -> None:
+    """Wake one idle worker for a delivery partition. A bell that can't be rung is no loss: workers look anyway."""
+    bell = keys.doorbell(partition)
+    try:
+        await link.pipeline([("RPUSH", bell, ""), ("LTRIM", bell, 0, 0), ("EXPIRE", bell, 5)])
+    except StoreUnavailable:
+        return
+
+
+def _stored(reply: Reply) -> _Stored | None:
+    config, version, state, why = reply
+    if config is None:
+        return None
+    enabled = state == b"on"
+    return _Stored(
+        msgspec.json.decode(config, type=Config), version.decode(), enabled, None if enabled else why.decode()
+    )
+
+
+def _missing(endpoint_id: str) -> NotFound:
+    return NotFound(f"No endpoint {endpoint_id[:40]!r}")

@@ -1,0 +1,237 @@
+"""The delivery queues as workers use them: enqueue, reserve, claim, settle, purge. One typed function per script.
+
+What is scheduled is endpoints, not deliveries: a worker reserves an endpoint that is due, claims some of its deliveries
+by lease, sends them, and settles how they ended. See delivery.lua for the layout.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from hub.core import cursor as cursors
+from hub.core.cursor import Position
+from hub.core.endpoint import Config
+from hub.store import keys
+from hub.store.attempts import Attempt
+from hub.store.connect import Link
+from hub.store.log import Entry
+from hub.store.records import Standing, parse_standing
+from hub.store.scripts import script
+from hub.store.wire import Arg
+
+MAX_BACKLOG: Final = 100_000
+SETTLE_BUDGET_MS: Final = 5000
+"""What a lease lasts beyond its endpoint's timeout: the time in which an attempt's end can be recorded."""
+HOLD_MS: Final = 1000
+"""How long a reserved endpoint is kept from other workers until it is claimed."""
+_SLICE: Final = 500
+_SLICE_BYTES: Final = 1024 * 1024
+
+Verdict: TypeAlias = Literal["ok", "retry", "exhausted", "gone", "drop"]
+
+
+class StaleReader(Exception):
+    """The reader's epoch is older than what was enqueued last: another reader is ahead of it."""
+
+
+class Owed(NamedTuple):
+    """An event and the endpoints of one delivery partition that it is owed to."""
+
+    entry: Entry
+    endpoints: Sequence[str]
+
+
+class Reserved(NamedTuple):
+    """Endpoints to claim from, and the ms until the next one is due (None: nothing is scheduled)."""
+
+    endpoints: list[str]
+    next_ms: int | None
+
+
+class Claimed(NamedTuple):
+    """Leases of one endpoint, or, with `purge`, entries to cancel because it was deleted or is gone."""
+
+    purge: bool
+    version: str
+    entries: list[str]
+
+
+class Lease(NamedTuple):
+    """A claimed delivery with its event. `standing` and `body` are None where the record or the bytes are gone."""
+
+    token: str
+    ref: str
+    attempt: int
+    generation: int
+    event: str
+    type: str
+    request_id: str
+    standing: Standing | None
+    body: bytes | None
+
+
+class Settlement(NamedTuple):
+    """How a lease ended. `attempt` is None where nothing was sent; `due_in_ms` counts for a retry."""
+
+    token: str
+    ref: str
+    verdict: Verdict
+    due_in_ms: int = 0
+    attempt: Attempt | None = None
+
+
+class Queues:
+    """The delivery queues of one deployment."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        partitions: int,
+        retention: int,
+        max_backlog: int = MAX_BACKLOG,
+        settle_budget_ms: int = SETTLE_BUDGET_MS,
+    ) -> None:
+        self._link = link
+        self.partitions = partitions
+        self._retention = retention
+        self._max_backlog = max_backlog
+        self._settle_budget_ms = settle_budget_ms
+
+    def partition_of(self, endpoint_id: str) -> int:
+        return keys.delivery_partition(endpoint_id, self.partitions)
+
+    async def enqueue(
+        self, partition: int, source: int, epoch: int, end: Position, owed: Sequence[Owed]
+    ) -> tuple[int, int]:
+        """Owe a batch of log partition `source`, in its order, and note `end` as applied.
+
+        Returns the deliveries enqueued (those that were there already don't count) and the operational events reported.
+        Raises StaleReader, LogFull, StoreUnavailable.
+        """
+        done = reported = 0
+        for upto, part in _slices(owed, end):
+            names, args = self._enqueue_call(partition, source, epoch, upto, part)
+            enqueued, told = await self._link.run(script("enqueue"), names, args)
+            if enqueued < 0:
+                raise StaleReader
+            done, reported = done + enqueued, reported + told
+        return done, reported
+
+    def _enqueue_call(
+        self, partition: int, source: int, epoch: int, end: Position, owed: Sequence[Owed]
+    ) -> tuple[list[str], list[Arg]]:
+        endpoints = list(dict.fromkeys(one for item in owed for one in item.endpoints))
+        number = {one: n for n, one in enumerate(endpoints, 1)}
+        names = [keys.sched(partition), keys.applied(partition), keys.outbox(partition)]
+        for one in endpoints:
+            names += self._endpoint_keys(partition, one)
+            names.append(keys.delivery_index(partition, one, source))
+        args: list[Arg] = [source, str(epoch), cursors.format_id(end), self._max_backlog, self._retention]
+        args += [len(endpoints), *endpoints]
+        for entry, wanted in owed:
+            ms, seq = entry.position
+            ref = f"{source}-{ms}-{seq}"
+            names += (keys.record(partition, ref), keys.owed_body(partition, ref))
+            numbers = " ".join(str(number[one]) for one in wanted)
+            args += (ms, seq, entry.id, entry.app, entry.topic, entry.type, entry.request_id, entry.body, numbers)
+        return names, args
+
+    async def reserve(self, partition: int, most: int) -> Reserved:
+        """Pick up to `most` endpoints that are due. To be called at least twice a second, with 0 if there's no room."""
+        names = [keys.sched(partition), keys.tick(partition)]
+        reply = await self._link.run(script("reserve"), names, [most, HOLD_MS, self._settle_budget_ms])
+        return Reserved([raw.decode() for raw in reply[1:]], None if reply[0] < 0 else int(reply[0]))
+
+    async def claim(
+        self, partition: int, endpoint_id: str, most: int, default_timeout_ms: int, nonce: str
+    ) -> Claimed | None:
+        """Lease up to `most` deliveries of an endpoint; None when it no longer exists."""
+        names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
+        args: list[Arg] = [endpoint_id, most, self._settle_budget_ms, default_timeout_ms, nonce]
+        reply = await self._link.run(script("claim"), names, args)
+        if not reply:
+            return None
+        if reply[0] == b"purge":
+            return Claimed(True, "", [raw.decode() for raw in reply[1:]])
+        return Claimed(False, reply[1].decode(), [raw.decode() for raw in reply[2:]])
+
+    async def load(self, partition: int, endpoint_id: str, tokens: Sequence[str]) -> list[Lease]:
+        """The events and records of claimed leases."""
+        parsed = [token.split("|") for token in tokens]
+        commands: list[tuple[Arg, ...]] = []
+        for ref, *_ in parsed:
+            commands.append(("HMGET", keys.record(partition, ref), "i", "y", "q", endpoint_id))
+            commands.append(("GET", keys.owed_body(partition, ref)))
+        replies = await self._link.pipeline(commands) if commands else []
+        leases: list[Lease] = []
+        for n, (ref, attempt, generation, _) in enumerate(parsed):
+            event, kind, request_id, raw = replies[2 * n]
+            leases.append(
+                Lease(
+                    tokens[n],
+                    ref,
+                    int(attempt),
+                    int(generation),
+                    (event or b"").decode(),
+                    (kind or b"").decode(),
+                    (request_id or b"").decode(),
+                    None if raw is None else parse_standing(raw),
+                    replies[2 * n + 1],
+                )
+            )
+        return leases
+
+    async def config(self, partition: int, endpoint_id: str) -> tuple[str, Config] | None:
+        """An endpoint's version and configuration, or None when it was deleted."""
+        config, version = await self._link.call("HMGET", keys.endpoint(partition, endpoint_id), "config", "version")
+        return None if config is None else (version.decode(), msgspec.json.decode(config, type=Config))
+
+    async def settle(
+        self, partition: int, endpoint_id: str, settlements: Sequence[Settlement]
+    ) -> tuple[list[bool], int]:
+        """Record how leases ended. Returns for each whether it still held, and the operational events reported."""
+        names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
+        names += (keys.attempts(partition), keys.outbox(partition))
+        args: list[Arg] = [endpoint_id, self._retention]
+        for one in settlements:
+            names += (keys.record(partition, one.ref), keys.owed_body(partition, one.ref))
+            encoded = b"" if one.attempt is None else msgspec.json.encode(one.attempt)
+            args += (one.token, one.verdict, one.due_in_ms, encoded)
+        *held, reported = await self._link.run(script("settle"), names, args)
+        return [bool(one) for one in held], reported
+
+    async def purge(self, partition: int, endpoint_id: str, entries: Sequence[str]) -> int:
+        """Cancel queued entries of an endpoint that is deleted or gone; returns how many deliveries were cancelled."""
+        names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
+        for entry in entries:
+            ref = entry.partition("|")[0]
+            names += (keys.record(partition, ref), keys.owed_body(partition, ref))
+        return await self._link.run(script("purge"), names, [endpoint_id, self._retention, *entries])
+
+    def _endpoint_keys(self, partition: int, endpoint_id: str) -> list[str]:
+        return [
+            keys.endpoint(partition, endpoint_id),
+            keys.fresh(partition, endpoint_id),
+            keys.retries(partition, endpoint_id),
+            keys.leases(partition, endpoint_id),
+        ]
+
+
+def _slices(owed: Sequence[Owed], end: Position) -> Iterator[tuple[Position, list[Owed]]]:
+    """Cut a batch so that no call holds the store up for long; each part with the position that it completes.
+
+    An event with very many endpoints is cut as well: until its last part, it doesn't count as applied.
+    """
+    part: list[Owed] = []
+    deliveries = size = 0
+    for entry, endpoints in owed:
+        for start in range(0, len(endpoints), _SLICE):
+            some = endpoints[start : start + _SLICE]
+            if part and (deliveries + len(some) > _SLICE or size + len(entry.body) > _SLICE_BYTES):
+                yield cursors.before(entry.position), part
+                part, deliveries, size = [], 0, 0
+            part.append(Owed(entry, some))
+            deliveries, size = deliveries + len(some), size + len(entry.body)
+    yield end, part

@@ -1,0 +1,64 @@
+"""How an event's deliveries are named and recorded: references, delivery ids, and a record's fields."""
+
+import re
+from typing import Final, NamedTuple
+
+from hub.core.cursor import Position
+from hub.core.endpoint import ID
+
+_DELIVERY = re.compile(r"dlv_((?:0|[1-9]\d{0,3})-(?:0|[1-9]\d{0,15})-(?:0|[1-9]\d{0,19}))_([0-9a-f]{24})")
+
+STATUSES: Final = {"p": "pending", "s": "succeeded", "x": "exhausted", "c": "cancelled"}
+
+
+class Ref(NamedTuple):
+    """Names an event among the deliveries: its log partition and its place there. The text is `partition-ms-seq`."""
+
+    partition: int
+    ms: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}-{self.ms}-{self.seq}"
+
+    @property
+    def position(self) -> Position:
+        return (self.ms, self.seq)
+
+
+def parse_ref(text: str) -> Ref:
+    partition, ms, seq = text.split("-")
+    return Ref(int(partition), int(ms), int(seq))
+
+
+def delivery_id(ref: Ref, endpoint_id: str) -> str:
+    """What users call a delivery: it names its event and endpoint, so it is found directly."""
+    return f"dlv_{ref}_{endpoint_id.removeprefix('ep_')}"
+
+
+def parse_delivery_id(text: str) -> tuple[Ref, str] | None:
+    """The reference and the endpoint id, or None where the text is no delivery id."""
+    found = _DELIVERY.fullmatch(text)
+    return None if found is None else (parse_ref(found[1]), f"ep_{found[2]}")
+
+
+def is_endpoint_id(text: str) -> bool:
+    return ID.fullmatch(text) is not None
+
+
+class Standing(NamedTuple):
+    """How one delivery stands (see delivery.lua). `at` is when it is due or when it ended, in ms."""
+
+    status: str
+    attempts: int
+    generation: int
+    base: int
+    at: int
+    history: list[str]
+
+
+def parse_standing(raw: bytes) -> Standing:
+    status, attempts, generation, base, at, history = raw.decode().split(" ")
+    return Standing(
+        STATUSES[status], int(attempts), int(generation), int(base), int(at), history.split(",") if history else []
+    )

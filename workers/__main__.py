@@ -1,0 +1,37 @@
+"""`python -m workers`: one webhook worker, set up by the environment. Exit codes: 0 ok, 1 failed, 2 usage."""
+
+import argparse
+import asyncio
+import sys
+
+import uvloop
+
+from hub import settings as settings_module
+from hub import telemetry
+from hub.core.errors import HubError
+from workers.runner import run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="Run one webhook worker.")
+    parser.add_argument("--concurrency", type=int, default=200, help="attempts in flight at once (default 200)")
+    options = parser.parse_args()
+    if options.concurrency < 1:
+        parser.error("--concurrency must be at least 1")
+    try:
+        settings = settings_module.load()
+    except settings_module.SettingsError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 2
+    telemetry.configure(settings, "worker")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, options.concurrency))
+    except (HubError, ValueError) as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Deliver: claim what is due, send it, and settle how it ended."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NamedTuple, TypeVar
+
+from hub.core.errors import LogFull, StoreUnavailable
+from hub.core.event import now_text
+from hub.settings import Settings
+from hub.store.attempts import Attempt
+from hub.store.queues import SETTLE_BUDGET_MS, Claimed, Lease, Queues, Settlement
+from hub.store.records import delivery_id, parse_ref
+from hub.telemetry import logger
+from workers.sender import Answer, Sender
+from workers.targets import Target, Targets
+from workers.verdict import Decision, after_answer, before_sending
+
+T = TypeVar("T")
+
+TICK: Final = 0.4
+"""Seconds between looks at every partition; the store takes more than a second without one for an outage."""
+MOST_PER_CLAIM: Final = 20
+MOST_PER_SETTLE: Final = 50
+SETTLE_BUDGET: Final = SETTLE_BUDGET_MS / 1000
+
+
+class _Owner(NamedTuple):
+    """An endpoint with its delivery partition."""
+
+    partition: int
+    endpoint: str
+
+
+class Deliverer:
+    """Keeps up to `concurrency` attempts in flight. A slot is taken by a claim and freed when its end is recorded.
+
+    `reported` is called with a delivery partition that has operational events; `saturated` with those that have work
+    for which there is no slot here.
+    """
+
+    def __init__(
+        self,
+        queues: Queues,
+        sender: Sender,
+        settings: Settings,
+        *,
+        concurrency: int,
+        nonce: str,
+        reported: Callable[[int], None],
+        saturated: Callable[[set[int]], None],
+    ) -> None:
+        self._queues = queues
+        self._sender = sender
+        self._targets = Targets(queues, settings)
+        self._default_timeout_ms = round(settings.webhook_timeout * 1000)
+        self._nonce = nonce
+        self._reported = reported
+        self._saturated = saturated
+        self._free = concurrency
+        self._wanted: set[int] = set()
+        self._due: dict[int, float] = {}
+        self._ticked = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled: dict[_Owner, list[Settlement]] = {}
+        self._settling: set[_Owner] = set()
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def wake(self, partitions: Iterable[int]) -> None:
+        """There may be work in these delivery partitions."""
+        self._wanted.update(partitions)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when all that is in flight has ended and is recorded."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        while not self._stopping:
+            await self._until_work()
+            try:
+                await self._pass(self._turn())
+            except (StoreUnavailable, LogFull) as exc:
+                logger().warning("claiming waits", error=exc.message)
+                await asyncio.sleep(TICK / 2)
+            except Exception:
+                logger().exception("claiming failed")
+                await asyncio.sleep(TICK)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _until_work(self) -> None:
+        now = time.monotonic()
+        until = self._ticked + TICK
+        if self._free and self._due:
+            until = min(until, *self._due.values())
+        if not (self._wanted and self._free) and until > now and not self._stopping:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(until - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+    def _turn(self) -> list[int]:
+        """The partitions to look at now: all of them at a tick, otherwise those that were named or are due."""
+        now = time.monotonic()
+        if now - self._ticked >= TICK:
+            self._ticked = now
+            turn = list(range(self._queues.partitions))
+        elif self._free:
+            turn = list(self._wanted | {partition for partition, due in self._due.items() if due <= now})
+        else:
+            return []
+        if self._free:
+            self._wanted.clear()
+        elif self._wanted:
+            self._saturated(set(self._wanted))
+        return turn
+
+    async def _pass(self, partitions: list[int]) -> None:
+        """Reserve endpoints and claim from them as far as there are slots."""
+        if not partitions:
+            return
+        most = -(-self._free // len(partitions))
+        replies = await asyncio.gather(*(self._queues.reserve(partition, most) for partition in partitions))
+        now = time.monotonic()
+        owners: list[_Owner] = []
+        for partition, reply in zip(partitions, replies, strict=True):
+            self._due.pop(partition, None)
+            if reply.next_ms is not None:
+                self._due[partition] = now + reply.next_ms / 1000
+            owners += [_Owner(partition, endpoint) for endpoint in reply.endpoints]
+        if not owners:
+            return
+        share = max(1, min(MOST_PER_CLAIM, self._free // len(owners)))
+        # Claims of none put the endpoints back for which no slot is left.
+        await asyncio.gather(*(self._claim(owner, self._take(share)) for owner in owners))
+        self._wanted.update(owner.partition for owner in owners)
+        if not self._free:
+            self._saturated(set(self._wanted))
+
+    def _take(self, most: int) -> int:
+        taken = min(most, self._free)
+        self._free -= taken
+        return taken
+
+    async def _claim(self, owner: _Owner, most: int) -> None:
+        claimed: Claimed | None = None
+        try:
+            claimed = await self._queues.claim(*owner, most, self._default_timeout_ms, self._nonce)
+        finally:
+            used = 0 if claimed is None or claimed.purge else len(claimed.entries)
+            self._free += most - used
+        if claimed is not None and claimed.entries:
+            self._start(self._purge(owner, claimed) if claimed.purge else self._begin(owner, claimed))
+
+    # -- one claim ---------------------------------------------------------------------------------------------------
+
+    async def _purge(self, owner: _Owner, claimed: Claimed) -> None:
+        cancelled = await self._queues.purge(*owner, claimed.entries)
+        logger().info("deliveries cancelled", endpoint=owner.endpoint, count=cancelled)
+        self.wake([owner.partition])
+
+    async def _begin(self, owner: _Owner, claimed: Claimed) -> None:
+        """Start the attempts of a claim. Leases that can't be read run out and are claimed again."""
+        try:
+            target, leases = await asyncio.gather(
+                _insist(lambda: self._targets.get(*owner, claimed.version)),
+                _insist(lambda: self._queues.load(*owner, claimed.entries)),
+            )
+        except Exception:
+            self._release(owner, len(claimed.entries))
+            raise
+        for lease in leases:
+            if target is None:  # deleted: a retry of nothing is cancelled by the settlement
+                self._settle(owner, Settlement(lease.token, lease.ref, "retry"))
+            elif (decision := before_sending(lease, target.schedule)) is not None:
+                self._settle(owner, Settlement(lease.token, lease.ref, decision.verdict))
+            else:
+                attempt = lease.attempt - (lease.standing.base if lease.standing else 0)
+                self._start(self._attempt(owner, target, lease, lease.body or b"", attempt))
+
+    async def _attempt(self, owner: _Owner, target: Target, lease: Lease, body: bytes, tries: int) -> None:
+        """Send once. `tries` counts attempts in this run of the schedule, which a retry by hand starts anew."""
+        began = time.time()
+        if target.key is None:
+            answer = Answer(0, error="secret")
+        else:
+            headers = target.signed(target.key, lease.event, int(began), body)
+            answer = await self._sender.send(target.url, headers, body, target.timeout)
+        decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
+        _report(owner, lease, answer, decision)
+        attempt = Attempt(
+            number=lease.attempt,
+            at=now_text(int(began * 1000)),
+            duration_ms=answer.duration_ms,
+            status=answer.status,
+            error=answer.error,
+            headers=answer.headers,
+            body=answer.body,
+        )
+        self._settle(owner, Settlement(lease.token, lease.ref, decision.verdict, round(decision.delay * 1000), attempt))
+
+    # -- settling ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, owner: _Owner, settlement: Settlement) -> None:
+        """Record an end, together with the others of this endpoint that end meanwhile."""
+        self._unsettled.setdefault(owner, []).append(settlement)
+        if owner not in self._settling:
+            self._settling.add(owner)
+            self._start(self._flush(owner))
+
+    async def _flush(self, owner: _Owner) -> None:
+        try:
+            while waiting := self._unsettled.pop(owner, None):
+                for n in range(0, len(waiting), MOST_PER_SETTLE):
+                    await self._record(owner, waiting[n : n + MOST_PER_SETTLE])
+        finally:
+            self._settling.discard(owner)
+
+    async def _record(self, owner: _Owner, settlements: list[Settlement]) -> None:
+        try:
+            held, reported = await _insist(lambda: self._queues.settle(*owner, settlements))
+        except Exception as exc:  # the leases run out, and what they held is sent again
+            logger().error("attempts not recorded", endpoint=owner.endpoint, count=len(settlements), error=repr(exc))
+            held, reported = [], 0
+        for settlement, still in zip(settlements, held, strict=False):
+            if not still:
+                logger().warning("lease was lost", endpoint=owner.endpoint, ref=settlement.ref)
+        if reported:
+            self._reported(owner.partition)
+        self._release(owner, len(settlements))
+
+    def _release(self, owner: _Owner, slots: int) -> None:
+        self._free += slots
+        self.wake([owner.partition])
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:
+        logger().exception("delivery failed")
+
+
+async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call while the store is away, for the settle budget at most."""
+    until = time.monotonic() + SETTLE_BUDGET
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            if time.monotonic() >= until:
+                raise
+            await asyncio.sleep(0.1)
+
+
+def _report(owner: _Owner, lease: Lease, answer: Answer, decision: Decision) -> None:
+    """The attempt's one wide line."""
+    logger().info(
+        "attempt",
+        event_id=lease.event,
+        type=lease.type,
+        endpoint=owner.endpoint,
+        delivery=delivery_id(parse_ref(lease.ref), owner.endpoint),
+        attempt=lease.attempt,
+        status=answer.status,
+        duration_ms=answer.duration_ms,
+        error=answer.error,
+        verdict=decision.verdict,
+        next_delay=round(decision.delay, 1) if decision.verdict == "retry" else None,
+        request_id=lease.request_id,
+    )

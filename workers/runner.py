@@ -1,0 +1,108 @@
+"""A worker process: it owns the links and the tasks, and ends them in order."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from hub import VERSION
+from hub.settings import Settings
+from hub.store import embedded
+from hub.store.audience import Audience
+from hub.store.connect import Link
+from hub.store.dispatching import Dispatching
+from hub.store.janitor import Janitor
+from hub.store.log import Log, check_layout
+from hub.store.outbox import Outbox
+from hub.store.queues import Queues
+from hub.telemetry import logger
+from workers.deliver import Deliverer
+from workers.dispatch import Dispatcher
+from workers.sender import Sender
+from workers.upkeep import Doorbell, Upkeep
+
+START_WAIT: Final = 30.0
+"""Seconds that a starting worker waits for the store."""
+_RESOLVERS: Final = 64
+"""Threads for name look-ups: a few dead name servers must not hold up everybody's."""
+
+
+async def run(settings: Settings, concurrency: int) -> None:
+    """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, ValueError (the layout)."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_RESOLVERS))
+    url = settings.redis_url or embedded.url(settings.data_dir)
+    async with contextlib.AsyncExitStack() as stack:
+        link = Link(url)
+        stack.push_async_callback(link.close)
+        await link.open(START_WAIT)
+        await check_layout(link, settings.partitions, settings.delivery_partitions)
+        await Worker(settings, concurrency, url, link).run(stack)
+
+
+class Worker:
+    """Dispatchers for every log partition, one deliverer, and the upkeep."""
+
+    def __init__(self, settings: Settings, concurrency: int, url: str, link: Link) -> None:
+        self._settings = settings
+        self._concurrency = concurrency
+        self._url = url
+        self._link = link
+        self._token = secrets.token_hex(6)
+        self._log = Log(
+            link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability
+        )
+        self._queues = Queues(link, partitions=settings.delivery_partitions, retention=settings.attempt_retention)
+
+    async def run(self, stack: contextlib.AsyncExitStack) -> None:
+        partitions = self._settings.delivery_partitions
+        upkeep = Upkeep(self._link, Outbox(self._link, self._log), partitions, self._settings.attempt_retention)
+        sender = Sender(f"Hub/{VERSION}")
+        stack.push_async_callback(sender.close)
+        deliverer = Deliverer(
+            self._queues,
+            sender,
+            self._settings,
+            concurrency=self._concurrency,
+            nonce=self._token,
+            reported=upkeep.report,
+            saturated=lambda crowded: doorbell.ring(crowded),
+        )
+        doorbell = Doorbell(self._link, await self._open(stack), partitions, deliverer.wake)
+
+        def owed(enqueued: set[int], told: set[int]) -> None:
+            deliverer.wake(enqueued)
+            for partition in told:
+                upkeep.report(partition)
+
+        audience = Audience(self._link)
+        dispatchers = [
+            Dispatcher(Dispatching(self._link, p, self._token), await self._open(stack), audience, self._queues, owed)
+            for p in range(self._settings.partitions)
+        ]
+        _on_signals(deliverer.stop)
+        janitor = Janitor(self._link, self._settings)
+        background = [asyncio.create_task(task.run()) for task in (*dispatchers, upkeep, doorbell, janitor)]
+        logger().info("worker started", concurrency=self._concurrency)
+        try:
+            await deliverer.run()
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+        logger().info("worker stopped")
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> Link:
+        """A link of its own, for commands that block."""
+        link = Link(self._url)
+        stack.push_async_callback(link.close)
+        await link.open()
+        return link
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)

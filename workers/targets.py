@@ -1,0 +1,70 @@
+"""What a worker needs of an endpoint to send to it: read once per version, its secret opened."""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from hub.core.errors import NotConfigured
+from hub.core.signing import secret_key, sign
+from hub.settings import Settings
+from hub.store.queues import Queues
+from hub.store.secrets import Secrets
+
+_CACHED: Final = 10_000
+
+
+class Target(NamedTuple):
+    """Where and how attempts go. `key` is None where the secret can't be opened; `timeout` is in seconds."""
+
+    url: str
+    headers: dict[str, str]
+    key: bytes | None
+    schedule: tuple[float, ...]
+    timeout: float
+
+    def signed(self, key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """The headers of one attempt (Standard Webhooks 1.0, "Webhook headers")."""
+        return {
+            **self.headers,
+            "content-type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(key, message_id, timestamp, body),
+        }
+
+
+class Targets:
+    """A bounded cache of targets by endpoint and version."""
+
+    def __init__(self, queues: Queues, settings: Settings) -> None:
+        self._queues = queues
+        self._settings = settings
+        self._secrets = Secrets(settings.secret_key)
+        self._known: OrderedDict[str, tuple[str, Target]] = OrderedDict()
+
+    async def get(self, partition: int, endpoint_id: str, version: str) -> Target | None:
+        """The endpoint's target, at least as new as `version`; None when it was deleted."""
+        known = self._known.get(endpoint_id)
+        if known is not None and known[0] == version:
+            self._known.move_to_end(endpoint_id)
+            return known[1]
+        found = await self._queues.config(partition, endpoint_id)
+        if found is None:
+            self._known.pop(endpoint_id, None)
+            return None
+        read, config = found
+        try:
+            key = secret_key(self._secrets.open(endpoint_id, config.secret))
+        except NotConfigured:
+            key = None
+        target = Target(
+            config.url,
+            config.headers,
+            key,
+            self._settings.retry_schedule if config.retry is None else config.retry,
+            self._settings.webhook_timeout if config.timeout is None else config.timeout,
+        )
+        self._known[endpoint_id] = (read, target)
+        self._known.move_to_end(endpoint_id)
+        if len(self._known) > _CACHED:
+            self._known.popitem(last=False)
+        return target

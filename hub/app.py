@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,7 +26,7 @@ from hub.store.requirements import store_faults
 from hub.telemetry import configure, logger
 from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
 from hub.web.context import Context
-from hub.web.middleware import RequestContext, on_failure, on_hub_error, on_http_error
+from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
 from hub.web.server import serve
 from hub.web.tokens import Tokens
 
@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> Starlette:
     """The ASGI application. Its lifespan connects to the store and raises when that fails within STORE_WITHIN."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
         try:
             async with resources(settings) as context:
                 yield {"context": context}
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 @contextlib.asynccontextmanager
-async def resources(settings: Settings) -> AsyncIterator[Context]:
+async def resources(settings: Settings) -> AsyncGenerator[Context]:
     """Everything that a web process holds, opened in order and closed in reverse."""
     if settings.redis_url is None:
         raise SettingsError("HUB_REDIS_URL is not set; hub dev starts a store of its own")
@@ -75,7 +75,9 @@ async def resources(settings: Settings) -> AsyncIterator[Context]:
         link = await _link(stack, settings.redis_url)
         tail_link = await _link(stack, settings.redis_url)
         append_link = link if settings.durability == "store" else await _link(stack, settings.redis_url)
-        log = Log(append_link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability)
+        log = Log(
+            append_link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability
+        )
         gateway = Gateway(log, Tail(log, tail_link))
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),

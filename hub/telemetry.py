@@ -28,8 +28,8 @@ def configure(settings: Settings, role: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
-    # Libraries log through the standard module: only their faults pass. Uvicorn's own lines would hold whole URLs, tokens
-    # included, and repeat what the hub has logged already.
+    # Libraries log through the standard module: only their faults pass. Uvicorn's own lines would hold whole URLs,
+    # tokens included, and repeat what the hub has logged already.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 

@@ -1,7 +1,7 @@
-"""A live connection's write path: every byte for a subscriber goes through its `write`, whoever it comes from.
+"""A live connection's write path: every byte for a subscriber goes through its `write`.
 
-`write` is a plain attribute that points at what is right for the moment: straight to the transport while the client keeps
-up, through a check of limits while it doesn't, nowhere once it is closed. So the fan-out is a loop over functions.
+`write` is a plain attribute that points at what is right for the moment: straight to the transport while the client
+keeps up, through a check of limits while it doesn't, nowhere once it is closed. So fan-out is a loop over functions.
 """
 
 import asyncio
@@ -43,7 +43,18 @@ class RawPath(Protocol):
 class Connection:
     """One subscriber: its rooms, and its write path. Subclasses know the transport."""
 
-    __slots__ = ("app", "closed", "expires_at", "interval", "next_beat", "replaying", "rooms", "seat", "transport", "write")
+    __slots__ = (
+        "app",
+        "closed",
+        "expires_at",
+        "interval",
+        "next_beat",
+        "replaying",
+        "rooms",
+        "seat",
+        "transport",
+        "write",
+    )
 
     def __init__(self, app: str, transport: str, interval: float, expires_at: float | None) -> None:
         self.app = app

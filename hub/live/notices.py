@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import msgspec
-from sse_starlette.event import ServerSentEvent, ensure_bytes
+from sse_starlette.event import ServerSentEvent
 
 from hub.core.frames import sse_heartbeat
 
@@ -24,7 +24,7 @@ def message(kind: str, **fields: Any) -> bytes:
 
 def block(event: str, cursor: str, data: dict[str, Any]) -> bytes:
     """An SSE block of the hub's own, with its `id:`."""
-    return ensure_bytes(ServerSentEvent(_encode(data).decode(), event=event, id=cursor, sep="\n"), "\n")
+    return ServerSentEvent(_encode(data).decode(), event=event, id=cursor, sep="\n").encode()
 
 
 def retry() -> bytes:

@@ -27,7 +27,7 @@ STEP_BYTES: Final = 256 * 1024
 """What is written until the client has taken it."""
 
 Announce: TypeAlias = Callable[[str, bool | None], bytes]
-"""Makes the answer to a join: from the cursor that the replay starts from, and whether it recovers all (None: not asked)."""
+"""Makes a join's answer from the cursor that the replay starts from, and whether it recovers all (None: not asked)."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -143,7 +143,11 @@ class Replay:
 
     async def _page(self, partition: int) -> None:
         gateway = self._gateway
-        after, floor, live = self._marks[partition].position, gateway.window.floors[partition], gateway.position(partition)
+        after, floor, live = (
+            self._marks[partition].position,
+            gateway.window.floors[partition],
+            gateway.position(partition),
+        )
         if self._topic is not None:
             entries = await gateway.log.range_topic(self._key.app, self._topic, after, PAGE)
             reached = entries[-1].position if len(entries) == PAGE else floor

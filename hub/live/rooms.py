@@ -67,7 +67,7 @@ class Room:
         connection.seat = (self, index)
 
     def stand(self, connection: Connection) -> None:
-        assert connection.seat is not None  # noqa: S101
+        assert connection.seat is not None
         index = connection.seat[1]
         self.seats[index] = nowhere
         self._free.append(index)

@@ -1,8 +1,8 @@
-"""The tail: each web process reads the log once, from a position that it takes once, and notices when the log changed.
+"""The tail: each web process reads the log once, from a position that it takes once, and sees when the log changed.
 
-Every connection and every second it asks the store whether this still is the log that it was reading (observe.lua). When
-it isn't — a failover lost entries, the store came back without them — the epoch is higher, and the tail says from where
-the new log goes on.
+Every connection and every second it asks the store whether this still is the log that it was reading (observe.lua).
+When it isn't — a failover lost entries, the store came back without them — the epoch is higher, and the tail says from
+where the new log goes on.
 """
 
 import asyncio

@@ -93,7 +93,7 @@ class Link:
         self._lost = asyncio.Event()
         self._fault = "it was not reached yet"
         self.generation = 0
-        """How often it has connected: a reader of the log compares it, since each connection may lead to another log."""
+        """How often it has connected: a reader of the log compares it, as each connection may lead to another log."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, wait: float | None = None) -> None:

@@ -120,14 +120,16 @@ class Log:
         return []
 
     def _check_durable(self, acknowledged: Reply) -> None:
-        reached = acknowledged[0] if isinstance(acknowledged, list) else acknowledged  # pyright: ignore[reportUnknownVariableType]
-        if not reached:
-            raise StoreUnavailable(f"The store did not confirm {self._durability} durability within 1 s; publish again")
+        local_or_replicas = acknowledged if isinstance(acknowledged, int) else acknowledged[0]
+        if not local_or_replicas:
+            raise StoreUnavailable(
+                f"The store did not confirm HUB_DURABILITY={self._durability} in time; publish again"
+            )
 
     # -- read --------------------------------------------------------------------------------------------------------
 
     async def observe(self, partition: int, epoch: int = 0, last: Position = START) -> tuple[int, Position, Position]:
-        """The partition's epoch, last position and trim floor; raises the epoch if `last` was lost (see observe.lua)."""
+        """The partition's epoch, last position and trim floor; raises the epoch if `last` was lost (observe.lua)."""
         names = [keys.log(partition), keys.meta(partition)]
         reply = await self._link.run(script("observe"), names, [str(epoch), cursors.format_id(last)])
         return int(reply[0]), cursors.parse_id(reply[1]), cursors.parse_id(reply[2])
@@ -215,8 +217,18 @@ class Log:
 class _Scan:
     """One partition's part of a listing: pages of the log (or of a topic's index), filtered, with their place."""
 
-    def __init__(self, log: Log, app: str, topic: str, types: tuple[str, ...], partition: int,
-                 observed: tuple[int, Position, Position], after: Cursor, before: Cursor, newest_first: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        log: Log,
+        app: str,
+        topic: str,
+        types: tuple[str, ...],
+        partition: int,
+        observed: tuple[int, Position, Position],
+        after: Cursor,
+        before: Cursor,
+        newest_first: bool,
+    ) -> None:
         self._log, self._app, self._topic = log, app, topic
         self._exact = not is_pattern(topic)
         self._topic_re = compile_pattern(topic)

@@ -17,6 +17,9 @@ Reply: TypeAlias = Any
 """What Redis answered: bytes, int, None or a list of replies."""
 
 
+_pack: Callable[[tuple[Arg, ...]], bytes] = hiredis.pack_command  # pyright: ignore[reportAssignmentType]
+
+
 class StoreError(Exception):
     """The store refused a command for a reason that waiting does not mend: a bug or a misuse of ours."""
 
@@ -83,7 +86,7 @@ class Wire(asyncio.Protocol):
         self._pending.append((future, self._loop.time() + (timeout or self._timeout)))
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(command))  # pyright: ignore[reportArgumentType]
+        self._out.append(_pack(command))
         if self._watch is None:
             self._watch = self._loop.call_later(0.2, self._check_overdue)
         return future

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from hub.core.claims import DEFAULT_APP, SCOPES
 from hub.core.errors import Conflict, Forbidden, Invalid
-from hub.core.topics import MAX_BYTES, check_pattern, user_topic
+from hub.core.topics import check_pattern, user_topic
 from hub.store.access import ApiKey
 from hub.web.auth import authenticate
 from hub.web.context import context
@@ -76,8 +76,8 @@ async def create_token(request: Request) -> Response:
         raise Conflict("Tokens can't be signed: HUB_JWT_SECRET is not set, or this key isn't of the app default")
     if not 1 <= given.ttl <= MAX_TTL:
         raise Invalid.field("ttl", f"{given.ttl} is out of range; allowed is 1 to {MAX_TTL} seconds")
-    if given.user is not None and (not given.user or len(user_topic(given.user)) > MAX_BYTES):
-        raise Invalid.field("user", "must be a non-empty string of at most 80 bytes")
+    if given.user is not None:
+        user_topic(given.user, "user")
     grants: dict[str, list[str]] = {}
     for name in ("subscribe", "publish"):
         patterns: tuple[str, ...] = getattr(given, name)

@@ -18,7 +18,7 @@ _PARAMETERS: Final = frozenset({"topic", "type", "after", "before", "limit", "or
 
 
 async def list_events(request: Request) -> Response:
-    """Oldest first, or newest first with `order=desc`; a short page with `has_more` has looked at much that didn't match."""
+    """Oldest first, or newest first with `order=desc`. A short page with `has_more` looked at much else."""
     principal = await authenticate(request, "events:read")
     check_query(request, _PARAMETERS)
     query = request.query_params

@@ -20,7 +20,7 @@ _QUIET: Final = frozenset({"/health/live", "/health/ready"})
 
 
 class RequestContext:
-    """Takes or makes the `X-Request-ID`, returns it, and logs the request. The query is never logged: it may hold a token."""
+    """Takes or makes the `X-Request-ID`, returns it, and logs the request: never its query, which may hold a token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,13 +58,13 @@ class RequestContext:
 
 
 async def on_hub_error(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HubError)  # noqa: S101
+    assert isinstance(exc, HubError)
     return failed(request, exc)
 
 
 async def on_http_error(request: Request, exc: Exception) -> Response:
     """The router's own refusals, in the hub's shape."""
-    assert isinstance(exc, HTTPException)  # noqa: S101
+    assert isinstance(exc, HTTPException)
     if exc.status_code == 404:
         return failed(request, NotFound(f"No route {request.url.path}"))
     if exc.status_code == 405:

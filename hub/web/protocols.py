@@ -1,7 +1,7 @@
 """The server's two protocols, which hand an application the connection's raw write path (ASGI extension `hub.raw`).
 
-They keep uvicorn's parsing and ASGI contract, and add what live connections need: pause and loss are told to the writer, a
-close can't be held up by a client that reads nothing, and the kernel hides only little of a slow reader.
+They keep uvicorn's parsing and ASGI contract, and add what live connections need: pause and loss are told to the
+writer, a close can't be held up by a client that reads nothing, and the kernel hides only little of a slow reader.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class LiveWebSocket(_Live, WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)  # its task starts later, so the scope can still be added to
         if hasattr(self, "scope"):
-            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
+            cast("dict[str, dict[str, Any]]", self.scope)["extensions"][EXTENSION] = self
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -1,14 +1,14 @@
 """The web process: uvicorn with the hub's protocols, and an end that loses nobody.
 
-At SIGTERM it stops accepting, says that it isn't ready, closes live connections one after another with a code that tells
-clients to come back (RFC 6455, section 7.4.1: 1012), lets requests finish, and exits 0.
+At SIGTERM it stops accepting, says that it isn't ready, closes live connections one after another with a code that
+tells clients to come back (RFC 6455, section 7.4.1: 1012), lets requests finish, and exits 0.
 """
 
 import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 from typing import Final
 
@@ -30,7 +30,7 @@ class HubServer(uvicorn.Server):
     """uvicorn's server, with the hub's way to stop."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Handle SIGINT and SIGTERM; unlike uvicorn's own, a stop that was asked for isn't raised again at the end."""
         loop = asyncio.get_running_loop()
         handled = (signal.SIGINT, signal.SIGTERM)

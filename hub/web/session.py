@@ -123,5 +123,3 @@ def _joined(room: str, ref: Ref) -> Announce:
         return notices.message("room_joined", room=room, cursor=cursor, recovered=recovered, ref=ref)
 
     return announce
-
-

@@ -109,7 +109,9 @@ def _selection(request: Request, principal: Principal) -> tuple[tuple[str, ...],
     query = request.query_params
     patterns = tuple(sorted({check_pattern(topic, "topic") for topic in query.getlist("topic")}))
     if not 1 <= len(patterns) <= MAX_TOPICS:
-        raise Invalid.field("topic", f"was given {len(patterns)} times; allowed are 1 to {MAX_TOPICS} topics or patterns")
+        raise Invalid.field(
+            "topic", f"was given {len(patterns)} times; allowed are 1 to {MAX_TOPICS} topics or patterns"
+        )
     for pattern in patterns:
         principal.require_subscribe(pattern)
     types = tuple(sorted({check_type_pattern(kind, "type") for kind in query.getlist("type")}))

@@ -14,7 +14,7 @@ _CACHE: Final = 10_000
 
 
 class Tokens:
-    """Verifies JWTs (HS256). A verification costs tens of microseconds, so a good token is remembered until it expires."""
+    """Verifies JWTs (HS256). That costs tens of microseconds, so a good token is remembered until it expires."""
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.jwt_secret

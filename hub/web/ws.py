@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from hub.core import frames
 from hub.core.claims import Principal
 from hub.core.errors import HubError, Unauthenticated
 from hub.live import notices
@@ -32,7 +33,7 @@ async def websocket(socket: WebSocket) -> None:
         principal, first = await _who(socket)
     except HubError as exc:
         with contextlib.suppress(*_DISCONNECTED):
-            await socket.close(exc.close_code, exc.message[:100])
+            await socket.close(exc.close_code, frames.close_reason(exc.message))
         return
     except _DISCONNECTED:
         return
@@ -73,8 +74,13 @@ async def _serve(socket: WebSocket, connection: Connection, principal: Principal
         if first is not None:
             connection.send(authenticated(principal, first.ref))
         connection.send(
-            notices.message("connected", connection_id=f"conn_{secrets.token_hex(8)}", user=principal.user or False,
-                            heartbeat=int(HEARTBEAT), cursor=resources.gateway.cursor())  # fmt: skip
+            notices.message(
+                "connected",
+                connection_id=f"conn_{secrets.token_hex(8)}",
+                user=principal.user or False,
+                heartbeat=int(HEARTBEAT),
+                cursor=resources.gateway.cursor(),
+            )
         )
         while not connection.closed:
             await session.handle(await receive(socket))

@@ -102,4 +102,3 @@ async def test_a_client_that_stops_reading_is_closed_and_resumes_while_others_go
     async with WsClient.open(hub) as again:
         assert (await again.join("room.a", after=first["cursor"]))["recovered"] is True
         assert [message["event"]["data"][0] for message in await again.events(total)] == list(range(total))
-

@@ -23,7 +23,9 @@ async def refusal(client: httpx.AsyncClient, body: Any, **headers: str) -> tuple
     return response.status_code, response.json()["error"]
 
 
-async def test_an_event_is_answered_with_id_and_cursor_and_can_be_read_back(client: httpx.AsyncClient, topic: str) -> None:
+async def test_an_event_is_answered_with_id_and_cursor_and_can_be_read_back(
+    client: httpx.AsyncClient, topic: str
+) -> None:
     answer = await publish(client, topic, {"total": 1e3, "note": "ü"}, source="/shop", subject="42")
     assert answer["duplicate"] is False
     assert answer["id"].startswith("evt_")
@@ -35,7 +37,7 @@ async def test_an_event_is_answered_with_id_and_cursor_and_can_be_read_back(clie
 
 
 async def test_the_payload_is_kept_to_the_letter_but_for_line_breaks(client: httpx.AsyncClient, topic: str) -> None:
-    body = '{"topic": "%s", "type": "t", "data": {"n": 1.50e2,\n "big": 12345678901234567890}}' % topic
+    body = f'{{"topic": "{topic}", "type": "t", "data": {{"n": 1.50e2,\n "big": 12345678901234567890}}}}'
     response = await client.post("/v1/events", content=body, headers={"content-type": "application/json"})
     event = await client.get(f"/v1/events/{response.json()['data']['id']}")
     assert '"data":{"n": 1.50e2, "big": 12345678901234567890}' in event.text
@@ -68,7 +70,9 @@ async def test_publishing_an_id_again_answers_the_first_event(client: httpx.Asyn
     assert other["duplicate"] is False  # per topic
 
 
-async def test_an_idempotency_key_makes_a_retried_batch_append_nothing_twice(client: httpx.AsyncClient, topic: str) -> None:
+async def test_an_idempotency_key_makes_a_retried_batch_append_nothing_twice(
+    client: httpx.AsyncClient, topic: str
+) -> None:
     batch = [{"topic": topic, "type": "t", "data": n} for n in range(5)]
     headers = {"idempotency-key": f"key-{topic}"}
     first = (await client.post("/v1/events", json=batch, headers=headers)).json()["data"]
@@ -149,7 +153,13 @@ async def _all_pages(client: httpx.AsyncClient, topic: str, order: str) -> list[
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("limit=501", "limit"), ("order=up", "order"), ("after=zzz", "after"), ("topic=a..b", "topic"), ("topik=a", "topik")],
+    [
+        ("limit=501", "limit"),
+        ("order=up", "order"),
+        ("after=zzz", "after"),
+        ("topic=a..b", "topic"),
+        ("topik=a", "topik"),
+    ],
 )
 async def test_a_wrong_parameter_is_refused_by_name(client: httpx.AsyncClient, query: str, field: str) -> None:
     response = await client.get(f"/v1/events?{query}")

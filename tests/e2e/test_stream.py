@@ -30,7 +30,9 @@ async def test_a_stream_begins_with_connected_and_carries_events_with_their_curs
         assert headers["x-accel-buffering"] == "no"
 
 
-async def test_several_topics_and_patterns_give_each_event_once(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+async def test_several_topics_and_patterns_give_each_event_once(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
     async with SseClient.open(hub, f"topic={topic}.a&topic={topic}.*&topic={topic}.**&type=wanted.*&named=1") as sse:
         await sse.event()
         for n in range(6):
@@ -42,9 +44,7 @@ async def test_several_topics_and_patterns_give_each_event_once(hub: Hub, client
 
 
 @pytest.mark.parametrize("how", ["header", "last_event_id", "after"])
-async def test_a_reconnect_replays_what_was_missed(
-    hub: Hub, client: httpx.AsyncClient, topic: str, how: str
-) -> None:
+async def test_a_reconnect_replays_what_was_missed(hub: Hub, client: httpx.AsyncClient, topic: str, how: str) -> None:
     async with SseClient.open(hub, f"topic={topic}") as sse:
         await sse.event()
         await publish(client, topic, 0)
@@ -54,8 +54,8 @@ async def test_a_reconnect_replays_what_was_missed(
     for n in range(1, 30):
         await publish(client, topic, n)
     query = f"topic={topic}" if how == "header" else f"topic={topic}&{how}={cursor}"
-    headers = {"last-event-id": cursor} if how == "header" else {}
-    async with SseClient.open(hub, query, index=1, **headers) as sse:
+    header = cursor if how == "header" else None
+    async with SseClient.open(hub, query, index=1, last_event_id=header) as sse:
         assert json.loads((await sse.event())["data"]) == {"cursor": cursor, "recovered": True}
         assert [event["data"] for event in await sse.data(29)] == list(range(1, 30))
 
@@ -65,7 +65,7 @@ async def test_the_header_goes_before_the_query_and_after_before_history(
 ) -> None:
     cursors = [(await publish(client, topic, n))["cursor"] for n in range(6)]
     query = f"topic={topic}&after={cursors[1]}&history=6"
-    async with SseClient.open(hub, query, **{"last-event-id": cursors[3]}) as sse:
+    async with SseClient.open(hub, query, last_event_id=cursors[3]) as sse:
         await sse.event()
         assert [event["data"] for event in await sse.data(2)] == [4, 5]
     async with SseClient.open(hub, query) as sse:
@@ -77,11 +77,13 @@ async def test_the_header_goes_before_the_query_and_after_before_history(
 
 
 async def test_a_last_event_id_of_another_kind_is_answered_not_recovered(hub: Hub, topic: str) -> None:
-    async with SseClient.open(hub, f"topic={topic}", **{"last-event-id": "12345"}) as sse:
+    async with SseClient.open(hub, f"topic={topic}", last_event_id="12345") as sse:
         assert json.loads((await sse.event())["data"])["recovered"] is False
 
 
-async def test_a_token_in_the_query_is_enough_and_limits_the_topics(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+async def test_a_token_in_the_query_is_enough_and_limits_the_topics(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
     granted = token("ann", subscribe=[f"{topic}.*"])
     async with httpx.AsyncClient() as browser:
         url = hub.url(f"/v1/stream?topic={topic}.1&token={granted}")

@@ -1,7 +1,6 @@
 """GET /v1/ws: rooms, broadcast, resume, and what a client's mistakes lead to."""
 
 import asyncio
-import json
 
 import httpx
 import pytest
@@ -10,9 +9,12 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.hub import Hub, auth, publish, token
 from tests.support.live import WsClient
+from tests.support.waiting import eventually
 
 
-async def test_a_member_gets_the_events_of_its_room_and_no_others(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+async def test_a_member_gets_the_events_of_its_room_and_no_others(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
     async with WsClient.open(hub) as ws:
         answer = await ws.join(topic)
         assert "recovered" not in answer
@@ -65,7 +67,9 @@ async def test_after_leaving_nothing_more_comes(hub: Hub, client: httpx.AsyncCli
         assert (await ws.ask("leave_room", room=topic))["code"] == "VALIDATION_FAILED"
 
 
-async def test_overlapping_joins_give_one_frame_each_in_log_order(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+async def test_overlapping_joins_give_one_frame_each_in_log_order(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
     rooms = [f"{topic}.a", f"{topic}.*", f"{topic}.**"]
     async with WsClient.open(hub) as ws:
         await ws.say("join_room", rooms=rooms)
@@ -132,7 +136,11 @@ async def test_a_cursor_that_cant_be_honoured_is_said_and_delivery_is_live(
 ) -> None:
     sent = await publish(client, topic, 1)
     partition, epoch, ms, seq = sent["cursor"].split("-")
-    for wrong in (f"{partition}-1-{ms}-{seq}", f"{partition}-{epoch}-{int(ms, 16) + 10**9:x}-0", f"63-{epoch}-{ms}-{seq}"):
+    for wrong in (
+        f"{partition}-1-{ms}-{seq}",
+        f"{partition}-{epoch}-{int(ms, 16) + 10**9:x}-0",
+        f"63-{epoch}-{ms}-{seq}",
+    ):
         async with WsClient.open(hub) as ws:
             answer = await ws.join(topic, after=wrong)
             assert answer["recovered"] is False
@@ -155,7 +163,7 @@ async def test_every_publish_beside_joins_arrives_exactly_once_in_order(
                 answer = await ws.join(topic, **({} if cursor is None else {"after": cursor}))
                 assert answer.get("recovered", True) is True
                 cursor = cursor or answer["cursor"]
-                started.append(index)
+                started.add(index)
                 for _ in range(min(7 + 13 * (index % 5), total - len(got))):
                     message = await ws.next("event")
                     got.append(message["event"]["data"])
@@ -163,10 +171,9 @@ async def test_every_publish_beside_joins_arrives_exactly_once_in_order(
                 ws.connection.transport.abort()
         return got
 
-    started: list[int] = []
+    started: set[int] = set()
     followers = [asyncio.create_task(follow(index)) for index in range(10)]
-    while len(set(started)) < len(followers):
-        await asyncio.sleep(0.01)
+    await eventually(lambda: len(started) == len(followers), "all have joined")
     for n in range(total):
         await publish(client, topic, n)
     for got in await asyncio.gather(*followers):
@@ -256,8 +263,7 @@ async def test_a_connection_ends_with_its_token(hub: Hub, topic: str) -> None:
     async with WsClient.open(hub, key=None, query=f"?token={token('ann', ttl=2, subscribe=[topic])}") as ws:
         await ws.join(topic)
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                json.loads(await ws.connection.recv())
+            await ws.connection.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4009
 

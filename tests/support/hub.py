@@ -74,6 +74,14 @@ class Hub:
         self._worker_count = workers
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException as exc:
+            self.__exit__(type(exc), exc, None)
+            raise
+        return self
+
+    def _start(self) -> None:
         self.store.start()
         for port in self.ports:
             self.webs.append(self.start_web(port))
@@ -81,9 +89,10 @@ class Hub:
             self.start_worker()
         for index in range(len(self.ports)):
             self.until_ready(index)
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if exc is not None:
             for process in (*self.webs, *self.workers):
                 print(process.log[-3000:])
@@ -107,6 +116,7 @@ class Hub:
         until(lambda: self.is_ready(index), f"web process {index} is ready", seconds)
 
     def is_ready(self, index: int = 0) -> bool:
+        assert self.webs[index].process.poll() is None, f"web process {index} has ended"
         try:
             return httpx.get(self.url("/health/ready", index), timeout=3).status_code == 200
         except httpx.HTTPError:

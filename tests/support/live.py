@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self
 
 import httpx
@@ -25,7 +25,7 @@ class WsClient:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, hub: Hub, *, key: str | None = KEY, index: int = 0, query: str = "") -> AsyncIterator[Self]:
+    async def open(cls, hub: Hub, *, key: str | None = KEY, index: int = 0, query: str = "") -> AsyncGenerator[Self]:
         headers = {} if key is None else auth(key)
         async with connect(hub.ws_url(index) + query, additional_headers=headers, compression=None) as connection:
             client = cls(connection)
@@ -60,7 +60,7 @@ class WsClient:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    async def _find(self, wanted: Any, what: str) -> dict[str, Any]:
+    async def _find(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         for n, message in enumerate(self._waiting):
             if wanted(message):
                 return self._waiting.pop(n)
@@ -85,10 +85,13 @@ class SseClient:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, hub: Hub, query: str, *, key: str = KEY, index: int = 0, **headers: str) -> AsyncIterator[Self]:
+    async def open(
+        cls, hub: Hub, query: str, *, key: str = KEY, index: int = 0, last_event_id: str | None = None
+    ) -> AsyncGenerator[Self]:
+        headers = auth(key) if last_event_id is None else {**auth(key), "last-event-id": last_event_id}
         async with (
             httpx.AsyncClient(timeout=httpx.Timeout(5, read=WITHIN)) as client,
-            client.stream("GET", hub.url(f"/v1/stream?{query}", index), headers={**auth(key), **headers}) as response,
+            client.stream("GET", hub.url(f"/v1/stream?{query}", index), headers=headers) as response,
         ):
             assert response.status_code == 200, await response.aread()
             yield cls(response)

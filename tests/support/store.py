@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.exceptions import RedisError
 
 from hub.store import embedded
 from tests.support.waiting import until
@@ -27,7 +28,9 @@ class StoreProcess:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -55,13 +58,13 @@ class StoreProcess:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def client(self) -> "redis.Redis[bytes]":
+    def client(self) -> redis.Redis:
         """A plain client, for looking from outside."""
-        return redis.Redis.from_url(self.url)  # pyright: ignore[reportReturnType]
+        return redis.Redis.from_url(self.url)
 
     def _answers(self) -> bool:
         try:
             with self.client() as client:
                 return bool(client.ping())
-        except (redis.exceptions.RedisError, OSError):
+        except (RedisError, OSError):
             return False

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -25,8 +25,8 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], what: str, secon
     """The same for a condition that may be a coroutine."""
     deadline = time.monotonic() + seconds
     while True:
-        value = condition()
-        value = await value if inspect.isawaitable(value) else value
+        found = condition()
+        value = cast("T", await found) if inspect.isawaitable(found) else found
         if value:
             return value
         if time.monotonic() > deadline:

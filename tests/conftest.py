@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
     """A store, two web processes and a worker. A test that kills or stops something makes its own Hub."""
-    with Hub(web=2, workers=0) as running:
+    with Hub(web=2, workers=1) as running:
         yield running
 
 

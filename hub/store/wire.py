@@ -17,7 +17,7 @@ Reply: TypeAlias = Any
 """What Redis answered: bytes, int, None or a list of replies."""
 
 
-_pack: Callable[[tuple[Arg, ...]], bytes] = hiredis.pack_command  # pyright: ignore[reportAssignmentType]
+_pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
 
 
 class StoreError(Exception):

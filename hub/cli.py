@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hub import check, client, dev, processes, settings, telemetry
+from hub import client, dev, processes, settings, telemetry
 from hub.tail import Feed
 
 app = typer.Typer(
@@ -97,6 +97,8 @@ def worker(concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Att
 @app.command("check")
 def run_check() -> None:
     """Say what is wrong with the settings, the store, the clock and the data folder, and the mend."""
+    from hub import check  # like the web stack below: the client commands start faster without it
+
     raise SystemExit(asyncio.run(check.run(os.environ)))
 
 
@@ -201,7 +203,7 @@ def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
 
 
 def _serve_web(configured: settings.Settings, sock: socket.socket) -> int:
-    from hub.app import run  # the client commands start faster without the web stack
+    from hub.app import run
 
     return run(configured, sock)
 

@@ -21,7 +21,7 @@ FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 STEADY: Final = 10.0
 """Seconds that a child must have been up for its next death to count as the first."""
-FALSE_STARTS: Final = 5
+FALSE_STARTS: Final = 3
 """So many deaths in a row before the deployment was ready once end the start: waiting would not mend it."""
 READY_POLL: Final = 0.05
 

@@ -22,7 +22,7 @@ class Message(NamedTuple):
 
     id: str | None
     name: str | None
-    data: str | None
+    data: bytes | None
     retry: float | None
 
 
@@ -66,11 +66,12 @@ class Feed:
             delay = message.retry or delay
             self._last_id = message.id or self._last_id
             if message.name == "hub.gap" and message.data is not None:
-                _note(f"events were lost here: {message.data}")
+                _note(f"events were lost here: {message.data.decode(errors='replace')}")
             elif message.name == "hub.connected" and message.data is not None:
-                _note_lost(message.data)
+                _note_connected(message.data)
             elif message.data is not None:
-                print(_line(message.id, message.data), flush=True)
+                sys.stdout.buffer.write(_line(message.id, message.data))
+                sys.stdout.buffer.flush()
         _note("the stream ended; connecting again")
         return delay
 
@@ -107,7 +108,7 @@ def messages(lines: Iterable[bytes]) -> Iterator[Message]:
 def _message(block: dict[bytes, bytes]) -> Message:
     retry = block.get(b"retry", b"")
     seconds = min(int(retry) / 1000, LONGEST_DELAY) if retry.isdigit() else None
-    return Message(_text(block.get(b"id")), _text(block.get(b"event")), _text(block.get(b"data")), seconds)
+    return Message(_text(block.get(b"id")), _text(block.get(b"event")), block.get(b"data"), seconds)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -122,19 +123,17 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode(errors="replace")
 
 
-def _line(cursor: str | None, event: str) -> str:
-    """The event as it was published, with its cursor beside it; an ephemeral one has none."""
-    head = "" if cursor is None else f'"cursor":{msgspec.json.encode(cursor).decode()},'
-    return f'{{{head}"event":{event}}}'
+def _line(cursor: str | None, event: bytes) -> bytes:
+    """The event byte for byte as the hub holds it, with its cursor beside it; an ephemeral one has none."""
+    head = b"" if cursor is None else b'"cursor":%b,' % msgspec.json.encode(cursor)
+    return b'{%b"event":%b}\n' % (head, event)
 
 
-def _note_lost(connected: str) -> None:
-    try:
-        recovered = msgspec.json.decode(connected, type=dict[str, Any]).get("recovered")
-    except msgspec.MsgspecError:
-        return
+def _note_connected(data: bytes) -> None:
+    _note("connected")
+    recovered = msgspec.json.decode(data, type=dict[str, Any]).get("recovered")
     if recovered is False:
-        _note("the log no longer holds everything since the last event; some were missed")
+        _note("the log no longer holds everything since the cursor; some events were missed")
 
 
 def _note(text: str) -> None:

@@ -95,7 +95,7 @@ def hub_command(*arguments: str) -> list[str]:
 
 
 def run_hub(
-    *arguments: str, folder: Path, stdin: str = "", seconds: float = 20, **environ: str
+    *arguments: str, folder: Path, environ: Mapping[str, str] | None = None, stdin: str = "", seconds: float = 20
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the hub to its end."""
     return subprocess.run(

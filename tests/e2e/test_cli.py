@@ -1,0 +1,230 @@
+"""The client commands and `hub check`, against a real `hub dev`."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import Running, hub_command, run_hub
+from tests.support.store import StoreProcess
+from tests.support.waiting import until
+
+
+class Dev:
+    """A `hub dev` and the folder that it was started in."""
+
+    def __init__(self, running: Running, folder: Path) -> None:
+        self.running = running
+        self.folder = folder
+        self.url: str
+        self.key: str
+        self.url, self.key = json.loads((folder / ".hub" / "running.json").read_text()).values()
+
+    def hub(self, *arguments: str, code: int = 0, **options: Any) -> str:
+        """Run a command in the folder; what it printed."""
+        done = run_hub(*arguments, folder=self.folder, **options)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def tail(self, *arguments: str) -> Running:
+        """A `hub tail` that is connected."""
+        running = Running(hub_command("tail", *arguments), folder=self.folder)
+        until(lambda: "connected" in running.err or running.process.poll() is not None, "tail is connected")
+        return running
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    folder = tmp_path_factory.mktemp("dev")
+    with Running(hub_command("dev", "--port", "0", "--workers", "0"), folder=folder) as running:
+        running.until_printed("Hub is at")
+        yield Dev(running, folder)
+
+
+def events(tail: Running, count: int) -> list[dict[str, Any]]:
+    """What a tail has printed, once there are so many lines."""
+    until(lambda: tail.out.count("\n") >= count, f"{count} lines are printed")
+    return [json.loads(line) for line in tail.out.split("\n")[:-1]]
+
+
+# -- publish -----------------------------------------------------------------------------------------------------------
+
+
+def test_publish_takes_the_running_dev_of_the_folder_and_prints_id_and_cursor(dev: Dev) -> None:
+    event_id, cursor = dev.hub("publish", "cli.a", "test.event", '{"n": 1}').split()
+    assert event_id.startswith("evt_")
+    assert cursor.count("-") == 3
+
+
+def test_publish_reads_standard_input_and_files_byte_for_byte(dev: Dev) -> None:
+    (dev.folder / "data.json").write_text('{"n":  1.10, "text": "a\u2028b"}')
+    first = dev.hub("publish", "cli.b", "test.event", "@data.json").split()[1]
+    dev.hub("publish", "cli.b", "test.event", "-", stdin='"from stdin"')
+    dev.hub("publish", "cli.b", "test.event")
+    with dev.tail("--topic", "cli.b", "--after", before(first)) as tail:
+        lines = events(tail, 3)
+        assert [line["event"]["data"] for line in lines] == [{"n": 1.1, "text": "a\u2028b"}, "from stdin", None]
+        assert '{"n":  1.10, "text": "a\u2028b"}' in tail.out  # not one byte of it is another
+
+
+def before(cursor: str) -> str:
+    """The cursor of the place right before an event, on a hub with one partition."""
+    partition, epoch, ms, seq = (int(part, 16) for part in cursor.split("-"))
+    return f"{partition:x}-{epoch:x}-{ms:x}-{seq - 1:x}" if seq else f"{partition:x}-{epoch:x}-{ms - 1:x}-ffff"
+
+
+def test_url_and_key_come_from_options_or_the_environment(dev: Dev, tmp_path: Path) -> None:
+    for options, environ in (
+        (["--url", dev.url + "/", "--key", dev.key], {}),
+        ([], {"HUB_URL": dev.url, "HUB_KEY": dev.key}),
+    ):
+        done = run_hub("publish", "cli.c", "test.event", "1", *options, folder=tmp_path, environ=environ)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["publish", "cli.d", "test.event", "{not json"], 2, "DATA is not JSON"),
+        (["publish", "cli.d", "test.event", "@missing.json"], 2, "missing.json can't be read: No such file"),
+        (["publish", "cli.d"], 2, "Missing argument"),
+        (["publish", "cli..d", "test.event", "1"], 1, "(VALIDATION_FAILED, HTTP 400)"),
+        (["publish", "cli.d", "test.event", "1", "--url", "ftp://x"], 2, "--url (HUB_URL) is 'ftp://x'; allowed:"),
+        (["publish", "cli.d", "test.event", "1", "--key", "wrong"], 1, "(UNAUTHENTICATED, HTTP 401)"),
+        (["publish", "cli.d", "test.event", "1", "--url", "http://127.0.0.1:1", "--key", "k"], 1, "can't be reached"),
+        (["tail", "--key", "wrong"], 1, "(UNAUTHENTICATED, HTTP 401)"),
+        (["tail", "--after", "nonsense"], 1, "(INVALID_CURSOR, HTTP 400)"),
+        (["tail", "--url", "http://127.0.0.1:1", "--key", "k"], 1, "can't be reached"),
+        (["no-such-command"], 2, "No such command"),
+        (["serve", "--port", "high"], 2, "a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said_and_the_exit_code_tells_usage_from_failure(
+    dev: Dev, arguments: list[str], code: int, said: str
+) -> None:
+    assert said in dev.hub(*arguments, code=code)
+
+
+def test_without_a_key_the_command_says_where_one_may_come_from(tmp_path: Path) -> None:
+    done = run_hub("publish", "cli.e", "test.event", "1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "No API key: give --key or HUB_KEY" in done.stderr
+
+
+# -- tail --------------------------------------------------------------------------------------------------------------
+
+
+def test_tail_prints_one_line_per_event_that_its_filters_want(dev: Dev) -> None:
+    with dev.tail("--topic", "cli.f.*", "--type", "order.*") as tail:
+        for topic, type in (("cli.f.a", "order.made"), ("cli.f.a", "other.made"), ("cli.g", "order.made")):
+            dev.hub("publish", topic, type, "1")
+        event_id, cursor = dev.hub("publish", "cli.f.b", "order.paid", "2").split()
+        made, paid = events(tail, 2)
+        assert made["event"]["type"] == "order.made"
+        assert paid["cursor"] == cursor
+        assert paid["event"]["id"] == event_id
+        assert tail.stop(signal.SIGINT) == 0
+
+
+def test_tail_goes_on_after_the_web_process_died_without_losing_or_repeating_an_event(dev: Dev) -> None:
+    with dev.tail("--topic", "cli.h") as tail:
+        dev.hub("publish", "cli.h", "test.event", "1")
+        events(tail, 1)
+        os.kill(dev.running.pid_of("web-1"), signal.SIGKILL)
+        dev.hub("publish", "cli.h", "test.event", "2")  # it waits for the next web process
+        until(lambda: tail.err.count("connected") >= 2, "tail is connected again")
+        dev.hub("publish", "cli.h", "test.event", "3")
+        assert [line["event"]["data"] for line in events(tail, 3)] == [1, 2, 3]
+        assert tail.stop() == -signal.SIGTERM
+
+
+def test_tail_ends_quietly_when_nobody_reads_it_any_more(dev: Dev) -> None:
+    _, cursor = dev.hub("publish", "cli.i", "test.event", "1").split()
+    dev.hub("publish", "cli.i", "test.event", "2")
+    script = f"{' '.join(hub_command('tail', '--topic', 'cli.i', '--after', before(cursor)))} | head -n 1"
+    with Running(["sh", "-c", script], folder=dev.folder) as piped:
+        assert [line["event"]["data"] for line in events(piped, 1)] == [1]
+        until(lambda: piped.process.poll() is not None or publish_again(dev), "the pipe has ended")
+        assert "Traceback" not in piped.err
+
+
+def publish_again(dev: Dev) -> bool:
+    dev.hub("publish", "cli.i", "test.event", "3")
+    return False
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_listed_used_and_revoked(dev: Dev) -> None:
+    key = dev.hub("keys", "create", "for a test", "--scope", "events:publish").strip()
+    dev.hub("publish", "cli.j", "test.event", "1", "--key", key)
+    assert "FORBIDDEN" in dev.hub("keys", "list", "--key", key, code=1)
+    records = [json.loads(line) for line in dev.hub("keys", "list").splitlines()]
+    (record,) = [record for record in records if record["name"] == "for a test"]
+    assert record["scopes"] == ["events:publish"]
+    dev.hub("keys", "revoke", record["id"])
+    assert "UNAUTHENTICATED" in dev.hub("publish", "cli.j", "test.event", "1", "--key", key, code=1)
+
+
+# -- check -------------------------------------------------------------------------------------------------------------
+
+
+def check(folder: Path, **environ: str) -> tuple[int, str]:
+    done = run_hub("check", folder=folder, environ=environ)
+    assert not done.stderr
+    return done.returncode, done.stdout
+
+
+def test_check_finds_a_running_dev_in_order_and_shows_no_secret(dev: Dev) -> None:
+    code, said = check(dev.folder, HUB_BOOTSTRAP_KEY="very-secret-indeed", HUB_RETENTION="3600")
+    assert code == 0, said
+    assert "store: Valkey" in said
+    assert "error" not in said
+    assert "warning" not in said
+    assert "very-secret-indeed" not in said
+    settings = dict(line.split(maxsplit=1) for line in said.splitlines() if line.startswith("HUB_"))
+    assert settings["HUB_BOOTSTRAP_KEY"] == "set"
+    assert settings["HUB_SECRET_KEY"] == "not set"
+    assert settings["HUB_RETENTION"] == "3600"
+    assert settings["HUB_PARTITIONS"] == "1 (default)"
+
+
+def test_check_names_every_wrong_setting_and_every_unknown_one(tmp_path: Path) -> None:
+    code, said = check(tmp_path, HUB_PARTITIONS="many", HUB_LOG_LEVEL="loud", HUB_RETENTON="60")
+    assert code == 1
+    assert "error: HUB_PARTITIONS is 'many'." in said
+    assert "error: HUB_LOG_LEVEL is 'loud'." in said
+    assert "warning: HUB_RETENTON is not a variable of the hub." in said
+
+
+def test_check_says_what_a_store_lacks_and_the_mend(tmp_path: Path) -> None:
+    with StoreProcess() as store, store.client() as redis:
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        redis.config_set("appendfsync", "everysec")
+        redis.hset("hub:{cfg}:layout", mapping={"partitions": 4})
+        code, said = check(tmp_path, HUB_REDIS_URL=store.url)
+    assert code == 1
+    assert "error: The store's maxmemory-policy is allkeys-lru" in said
+    assert "mend: CONFIG SET maxmemory-policy noeviction" in said
+    assert "warning: The store's appendfsync is everysec" in said
+    assert "error: HUB_PARTITIONS is 1, but this store was laid out with 4." in said
+
+
+def test_check_says_why_a_store_can_not_be_reached_without_its_password(tmp_path: Path) -> None:
+    code, said = check(tmp_path, HUB_REDIS_URL="redis://user:pa55word@127.0.0.1:1/0")
+    assert code == 1
+    assert "error: The store at redis://***@127.0.0.1:1/0 can't be used:" in said
+    assert "pa55word" not in said
+
+
+def test_check_warns_of_a_data_folder_that_others_can_read(tmp_path: Path) -> None:
+    (tmp_path / ".hub").mkdir(mode=0o755)
+    code, said = check(tmp_path)
+    assert code == 0
+    assert "warning: Other users can reach .hub." in said
+    assert "mend: chmod go-rwx .hub." in said

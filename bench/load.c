@@ -6,6 +6,7 @@
  *
  *   --mode none        publishes without subscribers
  *   --peer hub|limit   what is there: the Hub (docs: api.md) or limit.c
+ *   --publish-port Q   publishes by HTTP to another process than --port
  *   --feed-port F      publishes by limit.c's line protocol instead of HTTP
  *   --key KEY          sent as `Authorization: Bearer KEY`
  *   --connections K    publishing connections, one request in flight on each
@@ -98,6 +99,7 @@ static void set_option(int option, char *value)
     case 'P': options.phases = value; break;
     case 'w': options.warmup = atof(value); break;
     case 'e': options.settle = atof(value); break;
+    case 'q': options.publish_port = atoi(value); break;
     case 'd': options.drain = atof(value); break;
     default: die("see the head of load.c for the arguments");
     }
@@ -107,7 +109,7 @@ static void parse_options(int argc, char **argv)
 {
     static const struct option names[] = {
         {"label", 1, 0, 'l'},  {"mode", 1, 0, 'm'},        {"peer", 1, 0, 'x'},  {"port", 1, 0, 'p'},
-        {"feed-port", 1, 0, 'f'}, {"key", 1, 0, 'k'},      {"subscribers", 1, 0, 'n'}, {"rooms", 1, 0, 'r'},
+        {"feed-port", 1, 0, 'f'}, {"publish-port", 1, 0, 'q'}, {"key", 1, 0, 'k'},      {"subscribers", 1, 0, 'n'}, {"rooms", 1, 0, 'r'},
         {"connections", 1, 0, 'c'}, {"batch", 1, 0, 'b'},  {"size", 1, 0, 's'},  {"server", 1, 0, 'S'},
         {"store", 1, 0, 'T'},  {"phases", 1, 0, 'P'},      {"warmup", 1, 0, 'w'}, {"settle", 1, 0, 'e'},
         {"drain", 1, 0, 'd'},  {0, 0, 0, 0},
@@ -119,6 +121,8 @@ static void parse_options(int argc, char **argv)
         die("what is %s?", argv[optind]);
     if (options.mode == MODE_NONE)
         options.subscribers = 0;
+    if (!options.publish_port)
+        options.publish_port = options.port;
     if (!options.port || options.rooms < 1 || options.batch < 1 || options.connections < 1)
         die("--port, --rooms, --batch and --connections must be positive");
 }

@@ -19,7 +19,8 @@ struct options {
     const char *label;
     enum mode mode;          /* what the subscribers speak; none: publish only */
     bool limit;              /* the peer is limit.c: no key, no join, a room per path */
-    int port;                /* subscribers, and publishing by HTTP */
+    int port;                /* subscribers */
+    int publish_port;        /* publishing by HTTP */
     int feed_port;           /* limit.c's line protocol; 0: publish by HTTP */
     const char *key;         /* API key */
     int subscribers, rooms;  /* subscriber i is in room i % rooms */

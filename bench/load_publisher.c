@@ -117,7 +117,7 @@ static void write_request(struct publisher *publisher, uint64_t due)
     out->length += (size_t)sprintf(out->data + out->length,
                                    "POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %.200s\r\n"
                                    "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                                   options.port, options.key, length);
+                                   options.publish_port, options.key, length);
     memcpy(out->data + out->length, body, length);
     out->length += length;
 }
@@ -136,7 +136,7 @@ static void on_publisher(struct handler *handler, uint32_t events);
 static void open_publisher(struct publisher *publisher)
 {
     publisher->handler.on_ready = on_publisher;
-    publisher->fd = connect_local(options.feed_port ? options.feed_port : options.port);
+    publisher->fd = connect_local(options.feed_port ? options.feed_port : options.publish_port);
     publisher->busy = publisher->in_body = publisher->writing = false;
     publisher->head_length = publisher->out.length = publisher->out.sent = 0;
     loop_watch(publisher->fd, EPOLLIN, &publisher->handler);

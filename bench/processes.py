@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,6 +182,8 @@ class Peer:
     server: Running
     port: int
     store: Running | None = None
+    publish_port: int = 0
+    """0: published to at `port`."""
     feed_port: int = 0
     key: str = ""
 
@@ -209,9 +211,10 @@ def answers_ping(path: Path) -> bool:
 
 
 @contextmanager
-def hub(folder: Path, cores: Cores, serve_command: str) -> Generator[Peer]:
-    """One web process of the Hub in front of a fresh store."""
+def hub(folder: Path, cores: Cores, serve_command: str, *, split: bool) -> Generator[Peer]:
+    """One web process of the Hub in front of a fresh store; with `split` another one, beside the client, is published to."""
     port, key = free_port(), secrets.token_urlsafe(32)
+    publish_port = free_port() if split else 0
     with store(folder, cores.client) as (store_process, url):
         env = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         env["HUB_REDIS_URL"] = url
@@ -219,10 +222,18 @@ def hub(folder: Path, cores: Cores, serve_command: str) -> Generator[Peer]:
         env["HUB_BOOTSTRAP_KEY"] = key
         env["HUB_SECRET_KEY"] = base64.b64encode(secrets.token_bytes(32)).decode()
         env["HUB_JWT_SECRET"] = secrets.token_urlsafe(48)
-        command = shlex.split(serve_command.format(port=port))
-        with running("hub", command, cores.server, env, cwd=BENCH.parent) as process:
-            process.wait_until(lambda: is_ready(port))
-            yield Peer(process, port, store=store_process, key=key)
+        with ExitStack() as stack:
+
+            def start(name: str, number: int, core: int) -> Running:
+                command = shlex.split(serve_command.format(port=number))
+                process = stack.enter_context(running(name, command, core, env, cwd=BENCH.parent))
+                process.wait_until(lambda: is_ready(number))
+                return process
+
+            server = start("hub", port, cores.server)
+            if split:
+                start("publisher", publish_port, cores.client)
+            yield Peer(server, port, store=store_process, publish_port=publish_port, key=key)
 
 
 def is_ready(port: int) -> bool:

@@ -37,8 +37,8 @@ from bench.scenarios import (
     payload_bytes,
 )
 
-HUB, LIMIT, LIMIT_JOIN = "hub", "limit", "limit-join"
-PEERS = (HUB, LIMIT, LIMIT_JOIN)
+HUB, FANOUT, LIMIT, LIMIT_JOIN = "hub", "hub-fanout", "limit", "limit-join"
+PEERS = (HUB, FANOUT, LIMIT, LIMIT_JOIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ class Run:
 @contextmanager
 def open_peer(run: Run, scenario: Scenario, name: str) -> Generator[Peer]:
     """A fresh server, so that no scenario inherits another's log, memory or connections."""
-    if name == HUB:
+    if name in (HUB, FANOUT):
         with (
             tempfile.TemporaryDirectory(prefix="hub-bench-") as folder,
-            processes.hub(Path(folder), run.cores, run.serve_command) as peer,
+            processes.hub(Path(folder), run.cores, run.serve_command, split=name == FANOUT) as peer,
         ):
             yield peer
     else:
@@ -72,6 +72,7 @@ def load_command(run: Run, scenario: Scenario, peer: Peer, size: int) -> list[st
         "mode": scenario.mode,
         "peer": HUB if peer.store else LIMIT,
         "port": peer.port,
+        "publish-port": peer.publish_port,
         "feed-port": peer.feed_port,
         "key": peer.key,
         "subscribers": scenario.subscribers,
@@ -107,12 +108,14 @@ def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str]) -> list[Mea
     delivered: float = FALLBACK_DELIVERY_BYTES
     for name in peers:
         print(f"… {scenario.title}: {name}", file=sys.stderr, flush=True)
-        fan_out_of_limit = name != HUB and not scenario.publishes_only
+        if name == FANOUT and scenario.publishes_only:
+            continue
+        fan_out_of_limit = name in (LIMIT, LIMIT_JOIN) and not scenario.publishes_only
         size = payload_bytes(scenario.mode, delivered) if fan_out_of_limit else run.event_bytes
         measured = measure(run, scenario, name, size)
         measurements += measured
         for measurement in measured:
-            if name == HUB and measurement.phase == "sat" and measurement["deliveries"]:
+            if name in (HUB, FANOUT) and measurement.phase == "sat" and measurement["deliveries"]:
                 delivered = measurement["bytes_per_delivery"]
     return measurements
 
@@ -168,7 +171,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short phases: under a minute in all, coarser numbers")
     parser.add_argument("--scenario", action="append", choices=names, help="only this one (repeatable)")
     parser.add_argument(
-        "--peer", action="append", choices=PEERS, help="only this one (repeatable; default: hub and limit)"
+        "--peer", action="append", choices=PEERS, help="only this one (repeatable; default: all but limit-join)"
     )
     parser.add_argument("--seconds", type=float, help="of each measured phase, instead of the default")
     parser.add_argument("--event-bytes", type=int, default=EVENT_BYTES, help="of an event as published (%(default)s)")
@@ -213,7 +216,7 @@ def exit_on_signal(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    peers = [name for name in PEERS if name in (arguments.peer or (HUB, LIMIT))]
+    peers = [name for name in PEERS if name in (arguments.peer or (HUB, FANOUT, LIMIT))]
     signal.signal(signal.SIGTERM, exit_on_signal)
     started = time.time()
     try:

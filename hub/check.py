@@ -28,6 +28,7 @@ async def run(environ: Mapping[str, str]) -> int:
     faults = setting_faults(environ)
     if not faults:
         configured = settings.load(environ)
+        faults += key_faults(configured)
         faults += folder_faults(configured.data_dir)
         faults += await _store(configured)
     faults += unknown_faults(environ)
@@ -62,6 +63,13 @@ def setting_faults(environ: Mapping[str, str]) -> list[Fault]:
             what, _, allowed = str(exc).partition("; ")
             faults.append(Fault("error", what, f"{setting.variable}: {allowed}"))
     return faults
+
+
+def key_faults(configured: Settings) -> list[Fault]:
+    if configured.redis_url is None or configured.secret_key is not None:
+        return []  # hub dev makes its own
+    return [Fault("warning", "HUB_SECRET_KEY is not set: hub serve and hub worker don't start without it",
+                  "Make one with `openssl rand -base64 32`, the same for every process, and keep it")]  # fmt: skip
 
 
 def unknown_faults(environ: Mapping[str, str]) -> list[Fault]:

@@ -26,6 +26,8 @@ app.add_typer(keys, name="keys")
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(deliveries, name="deliveries")
 
+DELIVERY = ("id", "event.type", "endpoint", "status", "attempt_count", "next_attempt_at")
+
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
 Web = Annotated[int, typer.Option(min=1, max=128, help="How many web processes.")]
@@ -74,6 +76,7 @@ def serve(host: Host = "0.0.0.0", port: Port = 8080, web: Web = 1) -> None:  # n
     processes.require(configured)
     telemetry.configure(configured, "web" if web == 1 else "serve")
     sock = processes.listen(host, port)
+    telemetry.logger().info("listening", url=processes.url_of(sock))
     raise SystemExit(_serve_web(configured, sock) if web == 1 else processes.serve(sock, web))
 
 
@@ -190,7 +193,7 @@ def list_deliveries(
 ) -> None:
     """List webhook deliveries, newest first."""
     query = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
-    client.table(client.target(url, key), "deliveries", ("id", "event", "endpoint", "status", "attempts"), query)
+    client.table(client.target(url, key), "deliveries", DELIVERY, query)
 
 
 @deliveries.command("retry")

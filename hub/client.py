@@ -73,15 +73,12 @@ def table(hub: Target, what: str, columns: Sequence[str], query: Mapping[str, st
         for item in answer["data"]:
             print(msgspec.json.encode(item).decode())
         return
-    from rich.console import Console  # only a person at a terminal pays for it
-    from rich.table import Table
-
-    shown = Table(*columns, box=None)
-    for item in answer["data"]:
-        shown.add_row(*(_cell(item.get(column)) for column in columns))
-    Console().print(shown)
+    rows = [list(columns), *([_cell(item, column) for column in columns] for item in answer["data"])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # never cut or folded: what stands here is there to be copied
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
     if answer.get("pagination", {}).get("has_more"):
-        print(f"There are more; the API gives them: GET {hub.at(what)}?after={answer['pagination']['next_cursor']}")
+        print(f"There are more; page through GET {hub.at(what)} by its next_cursor.")
 
 
 def refusal(response: httpx.Response) -> Failure:
@@ -132,7 +129,11 @@ def _read(data: str) -> bytes:
     return Path(data[1:]).read_bytes() if data.startswith("@") else data.encode()
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(str(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return "" if value is None else str(value)
+def _cell(item: dict[str, Any], column: str) -> str:
+    """The text of a field; `event.type` is a field within one."""
+    value: Any = item
+    for name in column.split("."):
+        value = value.get(name)
+    if isinstance(value, list):
+        return ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    return "-" if value is None else str(value)

@@ -60,7 +60,7 @@ def serve(sock: socket.socket, web: int) -> int:
 def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner: Callable[[str, str], str]) -> int:
     """Run the whole hub until SIGTERM or SIGINT; the exit code. `banner` words the greeting, from URL and API key."""
     data_dir = data_dir.resolve()
-    embedded.prepare(data_dir)
+    _prepare(data_dir)
     with dev.locked(data_dir) as lock, contextlib.closing(listen(host, port)) as sock:
         environ = dev.environment(os.environ, data_dir, dev.load_secrets(data_dir), embedded.url(data_dir))
         configured = settings.load(environ)
@@ -82,8 +82,8 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def require(configured: Settings) -> str:
-    """The store's URL, when what a production process needs is set; SettingsError names what is not."""
+def require(configured: Settings) -> None:
+    """Raise SettingsError, naming what is not set, unless a production process has what it needs."""
     if configured.redis_url is None:
         raise settings.SettingsError(
             "HUB_REDIS_URL is not set; give a Redis 7.0 or newer, or Valkey, such as redis://127.0.0.1:6379/0 "
@@ -94,7 +94,6 @@ def require(configured: Settings) -> str:
             "HUB_SECRET_KEY is not set; make one with `openssl rand -base64 32`, the same for every process, and keep "
             "it: it encrypts the webhook secrets"
         )
-    return configured.redis_url
 
 
 def _address(sock: socket.socket) -> tuple[str, int]:
@@ -106,12 +105,25 @@ async def _supervise(stages: list[list[Child]], sock: socket.socket, announce: C
     return await Supervisor(stages, announce=announce, released=sock.close).run()
 
 
+def _prepare(data_dir: Path) -> None:
+    try:
+        embedded.prepare(data_dir)
+    except OSError as exc:
+        raise StartError(f"The data folder {data_dir} can't be used: {exc.strerror or exc}") from None
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(f"The data folder {data_dir} can't be written by this user; choose another --data-dir")
+
+
 def _store(data_dir: Path, lock: int) -> Child:
     async def ready() -> bool:
         return await embedded.answers(data_dir)
 
+    try:
+        command = embedded.command(data_dir)
+    except OSError as exc:
+        raise StartError(f"The store can't be started: {exc}") from None
     return Child(
-        "store", embedded.command(data_dir), os.environ, ready=ready, fds=(lock,),
+        "store", command, os.environ, ready=ready, fds=(lock,),
         hint=f"see {embedded.log_path(data_dir)}",
     )  # fmt: skip
 

@@ -51,6 +51,8 @@ class Feed:
                 if not response.is_success:
                     response.read()
                     return self._refused(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise Failure(f"{self._hub.url} answered, but not as a hub does: no event stream")
                 self._was_connected = True
                 return self._print(messages(_lines(response.iter_bytes())))
         except (httpx.HTTPError, httpx.InvalidURL) as exc:

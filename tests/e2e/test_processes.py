@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.processes import Running, children_of, hub_command, is_alive, run_hub
+from tests.support.processes import Running, call_hub, children_of, hub_command, is_alive, run_hub
 from tests.support.receiver import OK, Receiver
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually, until
@@ -207,6 +207,18 @@ def test_a_port_in_use_is_said_by_its_number(tmp_path: Path) -> None:
     assert f"Port {port} on 127.0.0.1 can't be used: Address already in use" in refused.stderr
 
 
+def test_a_data_folder_that_can_not_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = call_hub("dev", "--data-dir", "file", folder=tmp_path)
+    assert code == 1
+    assert f"The data folder {tmp_path / 'file'} can't be used: File exists" in err
+    (tmp_path / ".hub").mkdir()
+    (tmp_path / ".hub" / "dev.json").write_text("{")
+    code, _, err = call_hub("dev", "--port", "0", folder=tmp_path)
+    assert code == 1
+    assert f"{tmp_path / '.hub' / 'dev.json'} is damaged" in err
+
+
 # -- hub serve, hub worker ---------------------------------------------------------------------------------------------
 
 
@@ -214,19 +226,19 @@ def test_a_port_in_use_is_said_by_its_number(tmp_path: Path) -> None:
 def test_a_wrong_setting_stops_the_start_with_its_name_its_value_and_what_is_allowed(
     tmp_path: Path, command: str
 ) -> None:
-    refused = run_hub(command, folder=tmp_path, environ={"HUB_PARTITIONS": "many"})
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("hub: HUB_PARTITIONS is 'many'; allowed: 1 to 64")
+    code, _, err = call_hub(command, folder=tmp_path, environ={"HUB_PARTITIONS": "many"})
+    assert code == 2
+    assert err.startswith("hub: HUB_PARTITIONS is 'many'; allowed: 1 to 64")
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_what_production_needs_is_named_when_it_is_missing(tmp_path: Path, command: str) -> None:
-    without_store = run_hub(command, folder=tmp_path)
-    assert without_store.returncode == 2
-    assert "HUB_REDIS_URL is not set" in without_store.stderr
-    without_key = run_hub(command, folder=tmp_path, environ={"HUB_REDIS_URL": "redis://127.0.0.1:1"})
-    assert without_key.returncode == 2
-    assert "HUB_SECRET_KEY is not set; make one with `openssl rand -base64 32`" in without_key.stderr
+    code, _, err = call_hub(command, folder=tmp_path)
+    assert code == 2
+    assert "HUB_REDIS_URL is not set" in err
+    code, _, err = call_hub(command, folder=tmp_path, environ={"HUB_REDIS_URL": "redis://127.0.0.1:1"})
+    assert code == 2
+    assert "HUB_SECRET_KEY is not set; make one with `openssl rand -base64 32`" in err
 
 
 @pytest.mark.parametrize("web", [1, 2])

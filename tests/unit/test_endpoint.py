@@ -1,0 +1,165 @@
+"""What an endpoint's owner may write, and what is refused by name."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.core import endpoint as endpoints
+from hub.core.endpoint import Config, EndpointInput, EndpointPatch
+from hub.core.errors import EndpointUrlForbidden, Invalid
+from hub.core.retry import RetryInput
+
+URL = "https://example.com/hooks"
+
+
+def create(allow_http: bool = False, **fields: Any) -> Config:
+    given = msgspec.convert({"url": URL, **fields}, EndpointInput)
+    return endpoints.create(
+        given, id="ep_1", app="default", sealed="v1:", since={0: (1, 2)}, now_ms=5, allow_http=allow_http
+    )
+
+
+def refused(**fields: Any) -> str:
+    with pytest.raises(Invalid) as caught:
+        create(**fields)
+    return caught.value.details[0].field
+
+
+def test_an_endpoint_with_a_url_alone_has_the_defaults() -> None:
+    made = create()
+    assert (made.types, made.topics, made.max_in_flight, made.timeout, made.retry) == (None, None, 10, None, None)
+    assert (made.created_at, made.updated_at, made.since) == (5, 5, {0: (1, 2)})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "https://example.com",
+        "https://example.com:8443/a/b?c=d&e=%20f",
+        "https://sub_domain.example-1.com/",
+        "https://192.0.2.7/x",
+        "https://[2001:db8::1]:9/x",
+        "https://xn--bcher-kva.example/",
+    ],
+)
+def test_a_plain_https_url_is_taken(url: str) -> None:
+    assert create(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com/hooks",
+        "https://",
+        "https:///hooks",
+        "https://user:secret@example.com/",
+        "https://user@example.com/",
+        "https://example.com/#part",
+        "https://example.com:0/",
+        "https://example.com:99999/",
+        "https://example.com:http/",
+        "https://exa mple.com/",
+        "https://bücher.example/",
+        "https://example.com/\r\nx: y",
+        "https://example.com\\@evil.example/",
+        "https://-example.com/",
+        "https://[::1/",
+        "https://example.com/" + "x" * 2048,
+        "http://127.0.0.1/",
+        "ftp://example.com/",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+    ],
+)
+def test_any_other_url_is_refused(url: str) -> None:
+    assert refused(url=url) == "url"
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "ftp://example.com/", "file:///etc/passwd"])
+def test_a_scheme_that_must_not_be_called_has_its_own_code(url: str) -> None:
+    with pytest.raises(EndpointUrlForbidden):
+        create(url=url)
+
+
+def test_http_is_taken_where_it_is_allowed() -> None:
+    assert create(allow_http=True, url="http://127.0.0.1:9000/").url == "http://127.0.0.1:9000/"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"types": []}, "types"),
+        ({"types": ["order.*", "a b"]}, "types[1]"),
+        ({"types": ["x"] * 101}, "types"),
+        ({"topics": ["orders.**.x"]}, "topics[0]"),
+        ({"topics": []}, "topics"),
+        ({"description": "x" * 1001}, "description"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"max_in_flight": 1001}, "max_in_flight"),
+        ({"timeout": 0.5}, "timeout"),
+        ({"timeout": 121}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"retry": {"schedule": [0]}}, "retry.schedule"),
+        ({"retry": {"schedule": [1], "base": 5}}, "retry"),
+        ({"secret": "whsec_short"}, "secret"),
+        ({"headers": {"webhook-id": "x"}}, "headers.webhook-id"),
+        ({"headers": {"Host": "x"}}, "headers.Host"),
+        ({"headers": {"Content-Length": "1"}}, "headers.Content-Length"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "headers.Transfer-Encoding"),
+        ({"headers": {"User-Agent": "x"}}, "headers.User-Agent"),
+        ({"headers": {"x-a": "b\r\nx-c: d"}}, "headers.x-a"),
+        ({"headers": {"x-a": " padded"}}, "headers.x-a"),
+        ({"headers": {"x-a": "é"}}, "headers.x-a"),
+        ({"headers": {"x a": "b"}}, "headers.x a"),
+        ({"headers": {"x-a": "b", "X-A": "c"}}, "headers.X-A"),
+        ({"headers": {f"x-{n}": "b" for n in range(51)}}, "headers"),
+        ({"headers": {"x-a": "b" * 1001}}, "headers.x-a"),
+        ({"metadata": {"": "x"}}, "metadata."),
+        ({"metadata": {"a": "b" * 1001}}, "metadata.a"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(fields: dict[str, Any], field: str) -> None:
+    assert refused(**fields) == field
+
+
+@pytest.mark.parametrize("name", ["ordered", "rate_limit", "filter", "transform", "format", "signature", "colour"])
+def test_a_field_that_is_not_known_is_refused_by_name(name: str) -> None:
+    for shape in (EndpointInput, EndpointPatch):
+        with pytest.raises(msgspec.ValidationError, match=name):
+            msgspec.convert({"url": URL, name: 1}, shape)
+
+
+def test_own_headers_are_taken() -> None:
+    assert create(headers={"Authorization": "Bearer x", "X-Team": "a b"}).headers["X-Team"] == "a b"
+
+
+def test_a_change_touches_only_what_it_names() -> None:
+    made = create(types=["order.*"], timeout=3, retry={"schedule": [1, 2]}, description="old")
+    given = msgspec.convert({"timeout": None, "types": None, "retry": {"base": 1, "attempts": 3}}, EndpointPatch)
+    changed = endpoints.change(made, given, now_ms=9, allow_http=False)
+    assert (changed.timeout, changed.types, changed.retry) == (None, None, (1, 3))
+    assert (changed.description, changed.url, changed.created_at, changed.updated_at) == ("old", URL, 5, 9)
+    reset = endpoints.change(changed, msgspec.convert({"retry": None}, EndpointPatch), now_ms=9, allow_http=False)
+    assert reset.retry is None
+
+
+def test_a_change_is_checked_like_a_new_endpoint() -> None:
+    with pytest.raises(EndpointUrlForbidden):
+        endpoints.change(create(), EndpointPatch(url="http://example.com/"), now_ms=9, allow_http=False)
+    with pytest.raises(Invalid):
+        endpoints.change(create(), EndpointPatch(retry=RetryInput(attempts=0)), now_ms=9, allow_http=False)
+
+
+@pytest.mark.parametrize("name", ["url", "headers", "enabled", "max_in_flight", "metadata", "description"])
+def test_null_is_refused_where_there_is_no_default_to_go_back_to(name: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({name: None}, EndpointPatch)
+
+
+def test_ids_sort_by_time() -> None:
+    early, late = endpoints.new_id(1_795_000_000_000), endpoints.new_id(1_795_000_000_001)
+    assert early < late
+    assert endpoints.ID.fullmatch(early)

@@ -82,16 +82,23 @@ class Worker:
             Dispatcher(Dispatching(self._link, p, self._token), await self._open(stack), audience, self._queues, owed)
             for p in range(self._settings.partitions)
         ]
-        _on_signals(deliverer.stop)
         janitor = Janitor(self._link, self._settings)
-        background = [asyncio.create_task(task.run()) for task in (*dispatchers, upkeep, doorbell, janitor)]
+        sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
+        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor)]
+
+        def stop() -> None:
+            deliverer.stop()
+            for task in sources:  # others take the leases and the bells over at once
+                task.cancel()
+
+        _on_signals(stop)
         logger().info("worker started", concurrency=self._concurrency)
         try:
             await deliverer.run()
         finally:
-            for task in background:
+            for task in (*sources, *background):
                 task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.gather(*sources, *background, return_exceptions=True)
         logger().info("worker stopped")
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> Link:

@@ -22,7 +22,8 @@ class Answer(msgspec.Struct, frozen=True):
     """How a try went. Without `error` it was answered 2xx; `status` is None where nothing was answered.
 
     Errors: `timeout`, `dns`, `connect`, `tls`, `reset` (the connection broke off), `protocol` (not HTTP, or cut short),
-    `redirect` (3xx, never followed), `status` (any other answer).
+    `redirect` (3xx, never followed), `status` (any other answer). Where the secret couldn't be opened nothing is sent,
+    and the error is `secret`.
     """
 
     duration_ms: int

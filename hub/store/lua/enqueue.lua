@@ -25,7 +25,7 @@ for n = 1, count do
   local f, r, l = KEYS[base + 2], KEYS[base + 3], KEYS[base + 4]
   local e = redis.call('HMGET', KEYS[base + 1], 'state', 'why')
   endpoints[n] = {id = ARGV[6 + n], e = KEYS[base + 1], f = f, index = KEYS[base + 5], why = e[2],
-    open = e[1] and not is_dying(e[1], e[2]),
+    open = e[1] and not is_dying(e[1], e[2]), on = e[1] == 'on',
     owed = redis.call('LLEN', f) + redis.call('ZCARD', r) + redis.call('ZCARD', l)}
 end
 local done, reported, key = 0, 0, 3 + 5 * count
@@ -42,7 +42,7 @@ for a = 7 + count, #ARGV, 9 do
         -- it owes nothing, or this already
       elseif ep.owed >= limit then
         if ep.why ~= 'backlog' then
-          ep.why = 'backlog'
+          ep.why, ep.on = 'backlog', false
           redis.call('HSET', ep.e, 'state', 'off', 'why', 'backlog')
           if not is_operational(kind) then
             report(KEYS[3], 'hub.endpoint.disabled', app, ep.id, '', '', 'backlog')
@@ -69,7 +69,7 @@ end
 for n = 1, count do
   local ep = endpoints[n]
   if ep.touched then
-    redis.call('ZADD', KEYS[1], 'LT', now, ep.id)
+    if ep.on then redis.call('ZADD', KEYS[1], 'LT', now, ep.id) end
     redis.call('EXPIRE', ep.index, keep)
   end
 end

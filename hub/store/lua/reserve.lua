@@ -8,7 +8,7 @@
 local now = store_ms()
 local last = tonumber(redis.call('HGET', KEYS[2], 'last') or '0')
 if now - last > 1000 or now < last then redis.call('HSET', KEYS[2], 'grace', string.format('%.0f', now + ARGV[3])) end
-redis.call('HSET', KEYS[2], 'last', string.format('%.0f', now))
+if math.abs(now - last) > 200 then redis.call('HSET', KEYS[2], 'last', string.format('%.0f', now)) end
 local picked = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for n = 1, #picked do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), picked[n]) end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

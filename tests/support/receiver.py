@@ -36,7 +36,8 @@ def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
 class Receiver:
     """Serves HTTP/1.1 on loopback, plainly enough to answer wrongly where a test wants that.
 
-    `answers` are given in turn, per path; then `then`. An answer is bytes, or a coroutine function that gets the writer.
+    `answers` are given in turn, per path; then `then`. An answer is bytes, or a coroutine function that gets the
+    writer.
     """
 
     def __init__(self) -> None:

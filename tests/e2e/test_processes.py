@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hub.store import embedded
 from tests.support.processes import Running, call_hub, children_of, hub_command, is_alive, run_hub
 from tests.support.receiver import OK, Receiver
 from tests.support.store import StoreProcess
@@ -188,6 +189,7 @@ def test_a_data_folder_too_deep_for_a_socket_works_all_the_same(tmp_path: Path) 
         assert Client(dev).publish("deep.a", 1).status_code == 202
         assert dev.stop() == 0
     assert (deep / "appendonlydir").is_dir()
+    embedded.socket_path(deep).parent.rmdir()  # empty: the store took its socket away
 
 
 def test_dev_uses_the_store_and_the_key_of_the_environment(tmp_path: Path, store: StoreProcess) -> None:

@@ -3,34 +3,24 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 from hub.core.errors import LogFull, StoreUnavailable
 from hub.core.event import now_text
 from hub.settings import Settings
 from hub.store.attempts import Attempt
-from hub.store.queues import SETTLE_BUDGET_MS, Claimed, Lease, Queues, Settlement
+from hub.store.queues import Claimed, Lease, Queues, Settlement
 from hub.store.records import delivery_id, parse_ref
 from hub.telemetry import logger
 from workers.sender import Answer, Sender
+from workers.settle import Owner, Settler, insist
 from workers.targets import Target, Targets
 from workers.verdict import Decision, after_answer, before_sending
-
-T = TypeVar("T")
 
 TICK: Final = 0.4
 """Seconds between looks at every partition; the store takes more than a second without one for an outage."""
 MOST_PER_CLAIM: Final = 20
-MOST_PER_SETTLE: Final = 50
-SETTLE_BUDGET: Final = SETTLE_BUDGET_MS / 1000
-
-
-class _Owner(NamedTuple):
-    """An endpoint with its delivery partition."""
-
-    partition: int
-    endpoint: str
 
 
 class Deliverer:
@@ -56,7 +46,6 @@ class Deliverer:
         self._targets = Targets(queues, settings)
         self._default_timeout_ms = round(settings.webhook_timeout * 1000)
         self._nonce = nonce
-        self._reported = reported
         self._saturated = saturated
         self._free = concurrency
         self._wanted: set[int] = set()
@@ -65,8 +54,7 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unsettled: dict[_Owner, list[Settlement]] = {}
-        self._settling: set[_Owner] = set()
+        self._settler = Settler(queues, start=self._start, ended=self._release, reported=reported)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -130,12 +118,12 @@ class Deliverer:
         most = -(-self._free // len(partitions))
         replies = await asyncio.gather(*(self._queues.reserve(partition, most) for partition in partitions))
         now = time.monotonic()
-        owners: list[_Owner] = []
+        owners: list[Owner] = []
         for partition, reply in zip(partitions, replies, strict=True):
             self._due.pop(partition, None)
             if reply.next_ms is not None:
                 self._due[partition] = now + reply.next_ms / 1000
-            owners += [_Owner(partition, endpoint) for endpoint in reply.endpoints]
+            owners += [Owner(partition, endpoint) for endpoint in reply.endpoints]
         if not owners:
             return
         share = max(1, min(MOST_PER_CLAIM, self._free // len(owners)))
@@ -150,7 +138,7 @@ class Deliverer:
         self._free -= taken
         return taken
 
-    async def _claim(self, owner: _Owner, most: int) -> None:
+    async def _claim(self, owner: Owner, most: int) -> None:
         claimed: Claimed | None = None
         try:
             claimed = await self._queues.claim(*owner, most, self._default_timeout_ms, self._nonce)
@@ -162,31 +150,31 @@ class Deliverer:
 
     # -- one claim ---------------------------------------------------------------------------------------------------
 
-    async def _purge(self, owner: _Owner, claimed: Claimed) -> None:
+    async def _purge(self, owner: Owner, claimed: Claimed) -> None:
         cancelled = await self._queues.purge(*owner, claimed.entries)
         logger().info("deliveries cancelled", endpoint=owner.endpoint, count=cancelled)
         self.wake([owner.partition])
 
-    async def _begin(self, owner: _Owner, claimed: Claimed) -> None:
+    async def _begin(self, owner: Owner, claimed: Claimed) -> None:
         """Start the attempts of a claim. Leases that can't be read run out and are claimed again."""
         try:
             target, leases = await asyncio.gather(
-                _insist(lambda: self._targets.get(*owner, claimed.version)),
-                _insist(lambda: self._queues.load(*owner, claimed.entries)),
+                insist(lambda: self._targets.get(*owner, claimed.version)),
+                insist(lambda: self._queues.load(*owner, claimed.entries)),
             )
         except Exception:
             self._release(owner, len(claimed.entries))
             raise
         for lease in leases:
             if target is None:  # deleted: a retry of nothing is cancelled by the settlement
-                self._settle(owner, Settlement(lease.token, lease.ref, "retry"))
+                self._settler.add(owner, Settlement(lease.token, lease.ref, "retry"))
             elif (decision := before_sending(lease, target.schedule)) is not None:
-                self._settle(owner, Settlement(lease.token, lease.ref, decision.verdict))
+                self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict))
             else:
                 attempt = lease.attempt - (lease.standing.base if lease.standing else 0)
                 self._start(self._attempt(owner, target, lease, lease.body or b"", attempt))
 
-    async def _attempt(self, owner: _Owner, target: Target, lease: Lease, body: bytes, tries: int) -> None:
+    async def _attempt(self, owner: Owner, target: Target, lease: Lease, body: bytes, tries: int) -> None:
         """Send once. `tries` counts attempts in this run of the schedule, which a retry by hand starts anew."""
         began = time.time()
         if target.key is None:
@@ -205,68 +193,28 @@ class Deliverer:
             headers=answer.headers,
             body=answer.body,
         )
-        self._settle(owner, Settlement(lease.token, lease.ref, decision.verdict, round(decision.delay * 1000), attempt))
+        self._settler.add(
+            owner, Settlement(lease.token, lease.ref, decision.verdict, round(decision.delay * 1000), attempt)
+        )
 
-    # -- settling ----------------------------------------------------------------------------------------------------
-
-    def _settle(self, owner: _Owner, settlement: Settlement) -> None:
-        """Record an end, together with the others of this endpoint that end meanwhile."""
-        self._unsettled.setdefault(owner, []).append(settlement)
-        if owner not in self._settling:
-            self._settling.add(owner)
-            self._start(self._flush(owner))
-
-    async def _flush(self, owner: _Owner) -> None:
-        try:
-            while waiting := self._unsettled.pop(owner, None):
-                for n in range(0, len(waiting), MOST_PER_SETTLE):
-                    await self._record(owner, waiting[n : n + MOST_PER_SETTLE])
-        finally:
-            self._settling.discard(owner)
-
-    async def _record(self, owner: _Owner, settlements: list[Settlement]) -> None:
-        try:
-            held, reported = await _insist(lambda: self._queues.settle(*owner, settlements))
-        except Exception as exc:  # the leases run out, and what they held is sent again
-            logger().error("attempts not recorded", endpoint=owner.endpoint, count=len(settlements), error=repr(exc))
-            held, reported = [], 0
-        for settlement, still in zip(settlements, held, strict=False):
-            if not still:
-                logger().warning("lease was lost", endpoint=owner.endpoint, ref=settlement.ref)
-        if reported:
-            self._reported(owner.partition)
-        self._release(owner, len(settlements))
-
-    def _release(self, owner: _Owner, slots: int) -> None:
+    def _release(self, owner: Owner, slots: int) -> None:
         self._free += slots
         self.wake([owner.partition])
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(_logged(work))
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _logged(work: Awaitable[None]) -> None:
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception:
         logger().exception("delivery failed")
 
 
-async def _insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call while the store is away, for the settle budget at most."""
-    until = time.monotonic() + SETTLE_BUDGET
-    while True:
-        try:
-            return await call()
-        except StoreUnavailable:
-            if time.monotonic() >= until:
-                raise
-            await asyncio.sleep(0.1)
-
-
-def _report(owner: _Owner, lease: Lease, answer: Answer, decision: Decision) -> None:
+def _report(owner: Owner, lease: Lease, answer: Answer, decision: Decision) -> None:
     """The attempt's one wide line."""
     logger().info(
         "attempt",

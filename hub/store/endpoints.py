@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from hub.core import endpoint as endpoints
 from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs
-from hub.core.errors import Conflict, NotFound, StoreUnavailable
+from hub.core.errors import Conflict, HubError, NotFound
 from hub.core.event import now_text
 from hub.core.matching import Subscription
 from hub.core.signing import new_secret
@@ -201,7 +201,7 @@ async def ring(link: Link, partition: int) -> None:
     bell = keys.doorbell(partition)
     try:
         await link.pipeline([("RPUSH", bell, ""), ("LTRIM", bell, 0, 0), ("EXPIRE", bell, 5)])
-    except StoreUnavailable:
+    except HubError:
         return
 
 

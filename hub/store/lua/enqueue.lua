@@ -50,20 +50,20 @@ for a = 7 + count, #ARGV, 9 do
           end
         end
       else
+        if added == 0 then
+          redis.call('HSET', o, 'i', id, 'a', app, 't', ARGV[a + 4], 'y', kind, 'q', ARGV[a + 6])
+          redis.call('PERSIST', o)
+          redis.call('SET', b, ARGV[a + 7])
+        end
         redis.call('RPUSH', ep.f, ref .. '|1|0')
+        redis.call('HINCRBY', o, 'n', 1)
         redis.call('HSET', o, ep.id, string.format('p 0 0 0 %.0f ', now))
         -- pcall: the index serves listings alone; one that refuses (its last id is ahead after a failover) stops nothing.
         redis.pcall('XADD', ep.index, 'MINID', '~', string.format('%.0f', now - keep * 1000), position_id, 'p', '')
         ep.owed, ep.touched, added = ep.owed + 1, true, added + 1
       end
     end
-    if added > 0 then
-      redis.call('HSET', o, 'i', id, 'a', app, 't', ARGV[a + 4], 'y', kind, 'q', ARGV[a + 6])
-      redis.call('HINCRBY', o, 'n', added)
-      redis.call('PERSIST', o)
-      redis.call('SET', b, ARGV[a + 7])
-      done = done + added
-    end
+    done = done + added
   end
 end
 for n = 1, count do

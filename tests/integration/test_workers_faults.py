@@ -119,6 +119,47 @@ async def test_a_store_that_comes_back_empty_is_served_from_the_start() -> None:
             assert len(receiver.at("/old")) == 1
 
 
+async def test_a_full_store_holds_dispatch_up_and_loses_nothing() -> None:
+    with start() as hub:
+        async with ground_of(hub) as ground, Receiver() as receiver:
+            receiver.delay = 0.3
+            await ground.endpoint(url=receiver.url())
+            entries = await ground.append(1)
+            await receiver.until(1)
+            hub.workers[0].signal(signal.SIGSTOP)
+            entries += await ground.append(5)
+            await ground.link.call("CONFIG", "SET", "maxmemory", 1)
+            hub.workers[0].signal(signal.SIGCONT)
+            await eventually(lambda: '"dispatch waits"' in hub.workers[0].log, "dispatch waits")
+            await eventually(lambda: _all_ended(ground), "what was in flight is recorded all the same")
+            await ground.link.call("CONFIG", "SET", "maxmemory", 0)
+            await receiver.until(6)
+            assert _ids(receiver) == {entry.id: 1 for entry in entries}
+
+
+async def test_an_event_that_the_store_refuses_is_passed_and_stops_nobody() -> None:
+    with start() as hub:
+        async with ground_of(hub) as ground, Receiver() as receiver:
+            good, bad = (
+                await ground.endpoint(url=receiver.url("/good")),
+                await ground.endpoint(url=receiver.url("/bad")),
+            )
+            while ground.queues.partition_of(good) == ground.queues.partition_of(bad):
+                await ground.endpoints.delete(APP, bad)
+                bad = await ground.endpoint(url=receiver.url("/bad"))
+            broken = keys.fresh(ground.queues.partition_of(bad), bad)
+            await ground.link.call("SET", broken, "not a list")
+            first, second = await ground.append(2)
+            await receiver.until(2, "/good")
+            await eventually(lambda: hub.workers[0].log.count('"event passed"') == 2, "both are reported")
+            await ground.link.call("DEL", broken)
+            (third,) = await ground.append(1)
+            await receiver.until(1, "/bad")
+            await receiver.until(3, "/good")
+            assert _ids(receiver, "/good") == {entry.id: 1 for entry in (first, second, third)}
+            assert _ids(receiver, "/bad") == {third.id: 1}
+
+
 def _sending(hub: Hub) -> HubProcess:
     """The worker that claims: the one that dispatches, which claims what it enqueued at once."""
     (one,) = [one for one in hub.workers if '"dispatch begins"' in one.log]

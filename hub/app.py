@@ -74,9 +74,12 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
     async with contextlib.AsyncExitStack() as stack:
         link = await _link(stack, settings.redis_url)
         tail_link = await _link(stack, settings.redis_url)
-        append_link = link if settings.durability == "store" else await _link(stack, settings.redis_url)
         log = Log(
-            append_link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability
+            link,
+            partitions=settings.partitions,
+            retention=settings.retention,
+            durability=settings.durability,
+            append_link=link if settings.durability == "store" else await _link(stack, settings.redis_url),
         )
         gateway = Gateway(log, Tail(log, tail_link))
         async for attempt in AsyncRetrying(

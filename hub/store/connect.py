@@ -6,14 +6,14 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from hub.core.errors import StoreUnavailable
+from hub.core.errors import HubError, StoreUnavailable
 from hub.store.scripts import Script, sources
 from hub.store.wire import Arg, Reply, StoreError, Wire
 
@@ -64,18 +64,36 @@ def _sentinel(url: str) -> Callable[[], Awaitable[Address]]:
     nodes = [(host or port, int(port) if host else 26379) for host, _, port in hosts]
     service = parts.path.strip("/") or "mymaster"
 
+    username, password = (unquote(text) if text else None for text in (parts.username, parts.password))
+
     async def master() -> Address:
-        sentinel: Any = Sentinel(nodes, socket_timeout=CONNECT_TIMEOUT)
-        try:
-            host, port = await sentinel.discover_master(service)
-        except (RedisError, OSError) as exc:
-            raise StoreUnavailable(f"No Sentinel names a master of {service}: {exc}") from None
+        asking = [asyncio.create_task(_ask(node, service)) for node in nodes]
+        faults: list[str] = []
+        try:  # all at once: one that hangs must not keep the others from naming the new master
+            for answer in asyncio.as_completed(asking):
+                try:
+                    host, port = await answer
+                except (RedisError, OSError, TimeoutError) as exc:
+                    faults.append(str(exc))
+                else:
+                    return Address(host=host, port=port, username=username, password=password)
         finally:
-            for client in sentinel.sentinels:
-                await client.aclose()
-        return Address(host=host, port=port, username=parts.username, password=parts.password)
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        raise StoreUnavailable(f"No Sentinel names a master of {service}: {'; '.join(faults)}")
 
     return master
+
+
+async def _ask(node: tuple[str, int], service: str) -> tuple[str, int]:
+    """The master that one Sentinel knows."""
+    sentinel: Any = Sentinel([node], socket_timeout=CONNECT_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
+    try:
+        return await sentinel.discover_master(service)
+    finally:
+        for client in sentinel.sentinels:
+            await client.aclose()
 
 
 class Link:
@@ -129,28 +147,25 @@ class Link:
         wire = self._wire or await self._until_up(WAIT_FOR_LINK)
         if len(commands) == 1:
             return [await wire.send(*commands[0], timeout=timeout)]
-        futures = [wire.send(*command, timeout=timeout) for command in commands]
-        replies = await asyncio.gather(*futures, return_exceptions=True)
+        replies = await _all(wire, commands, timeout)
         for reply in replies:
             if isinstance(reply, BaseException):
                 raise reply
         return replies
 
+    async def attempt(self, commands: list[tuple[Arg, ...]]) -> list[Reply | BaseException]:
+        """The same, with each command's error in place of its reply. Raises StoreUnavailable if none was sent."""
+        return await _all(self._wire or await self._until_up(WAIT_FOR_LINK), commands, None)
+
     async def run(self, script: Script, keys: list[str], args: list[Arg]) -> Reply:
         """Run a script by its hash; one that the store forgot is sent in full."""
-        return (await self.run_then(script, keys, args, []))[0]
-
-    async def run_then(
-        self, script: Script, keys: list[str], args: list[Arg], then: list[tuple[Arg, ...]]
-    ) -> list[Reply]:
-        """Run a script and, in the same write and on the same connection, the commands behind it."""
         operands = (len(keys), *keys, *args)
         try:
-            return await self.pipeline([("EVALSHA", script.sha, *operands), *then])
+            return await self.call("EVALSHA", script.sha, *operands)
         except StoreError as exc:
             if not str(exc).startswith("NOSCRIPT"):
                 raise
-        return await self.pipeline([("EVAL", script.source, *operands), *then])
+        return await self.call("EVAL", script.source, *operands)
 
     async def _until_up(self, wait: float) -> Wire:
         try:
@@ -167,7 +182,7 @@ class Link:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT * 2):
                     wire = await self._connect()
-            except (OSError, StoreUnavailable, StoreError, TimeoutError) as exc:
+            except (OSError, HubError, StoreError, TimeoutError, ValueError) as exc:
                 self._fault = str(exc) or "no answer in time"
                 await asyncio.sleep(delay * (0.5 + random.random()))
                 delay = min(delay * 1.6, 0.5)
@@ -196,6 +211,8 @@ class Link:
         except BaseException:
             wire.close()
             raise
+        if wire.is_lost:  # between the last answer and now: nobody would hear of it any more
+            raise StoreUnavailable("the connection was lost")
         return wire
 
     def _on_lost(self, wire: Wire) -> None:
@@ -204,6 +221,11 @@ class Link:
             self._fault = "the connection was lost"
             self._up.clear()
             self._lost.set()
+
+
+async def _all(wire: Wire, commands: list[tuple[Arg, ...]], timeout: float | None) -> list[Reply | BaseException]:
+    futures = [wire.send(*command, timeout=timeout) for command in commands]
+    return await asyncio.gather(*futures, return_exceptions=True)
 
 
 async def _greet(wire: Wire, address: Address) -> None:

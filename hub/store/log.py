@@ -9,10 +9,11 @@ import msgspec
 
 from hub.core import cursor as cursors
 from hub.core.cursor import START, Cursor, Mark, Position
-from hub.core.errors import InvalidCursor, NotFound, StoreUnavailable
+from hub.core.errors import Detail, HubError, InvalidCursor, NotFound
 from hub.core.event import Event
 from hub.core.topics import compile_pattern, is_pattern
 from hub.store import keys
+from hub.store.commits import Commits
 from hub.store.connect import Link
 from hub.store.scripts import script
 from hub.store.wire import Arg, Reply
@@ -20,7 +21,6 @@ from hub.store.wire import Arg, Reply
 PAGE: Final = 500
 SCAN_BUDGET: Final = 20_000
 """Log entries that one listing may look at; the cursor that it returns goes on from there."""
-DURABILITY_WAIT_MS: Final = 1000
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -70,20 +70,32 @@ def parse_entry(partition: int, raw: Reply) -> Entry:
 
 
 class Log:
-    """The log of one deployment. `durability` is `store`, `fsync` (WAITAOF) or `replicated` (WAIT)."""
+    """The log of one deployment. `durability` is `store`, `fsync` (WAITAOF) or `replicated` (WAIT).
 
-    def __init__(self, link: Link, *, partitions: int, retention: int, durability: str = "store") -> None:
+    The last two wait on `append_link`, and hold up what else is called there.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        partitions: int,
+        retention: int,
+        durability: str = "store",
+        append_link: Link | None = None,
+    ) -> None:
         self._link = link
         self.partitions = partitions
         self._retention = retention
-        self._durability = durability
+        self._writer = link if durability == "store" else Commits(append_link or link, durability)
 
     # -- append ------------------------------------------------------------------------------------------------------
 
     async def append(self, app: str, events: Sequence[Event], request_id: str = "") -> list[Appended]:
         """Append events, in order, one call per partition; return once they are as durable as was configured.
 
-        Raises StoreUnavailable (some may have been appended: a retry with the same ids completes it), LogFull.
+        Raises StoreUnavailable, LogFull. Their details name the events that were appended all the same; others may have
+        been too. A retry with the same ids completes it.
         """
         groups: dict[int, list[int]] = {}
         for index, event in enumerate(events):
@@ -93,11 +105,15 @@ class Log:
             *(self._append_partition(app, p, [events[i] for i in group], request_id) for p, group in groups.items()),
             return_exceptions=True,
         )
+        fault: BaseException | None = None
         for group, outcome in zip(groups.values(), outcomes, strict=True):
             if isinstance(outcome, BaseException):
-                raise outcome
+                fault = fault or outcome
+                continue
             for index, appended in zip(group, outcome, strict=True):
                 results[index] = appended
+        if fault is not None:
+            raise _partial(fault, results)
         return [result for result in results if result is not None]
 
     async def _append_partition(self, app: str, partition: int, events: list[Event], request_id: str) -> list[Appended]:
@@ -106,25 +122,9 @@ class Log:
         for event in events:
             names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
             args += (app, event.topic, event.type, event.id, event.timestamp, request_id, event.body)
-        reply, *acknowledged = await self._link.run_then(script("append"), names, args, self._durability_commands())
-        if acknowledged:
-            self._check_durable(acknowledged[0])
+        reply = await self._writer.run(script("append"), names, args)
         epoch = int(reply[0])
         return [_appended(event, partition, epoch, line) for event, line in zip(events, reply[1:], strict=True)]
-
-    def _durability_commands(self) -> list[tuple[Arg, ...]]:
-        if self._durability == "fsync":
-            return [("WAITAOF", 1, 0, DURABILITY_WAIT_MS)]
-        if self._durability == "replicated":
-            return [("WAIT", 1, DURABILITY_WAIT_MS)]
-        return []
-
-    def _check_durable(self, acknowledged: Reply) -> None:
-        local_or_replicas = acknowledged if isinstance(acknowledged, int) else acknowledged[0]
-        if not local_or_replicas:
-            raise StoreUnavailable(
-                f"The store did not confirm HUB_DURABILITY={self._durability} in time; publish again"
-            )
 
     # -- read --------------------------------------------------------------------------------------------------------
 
@@ -159,11 +159,19 @@ class Log:
     async def _indexed(self, command: str, app: str, topic: str, first: str, last: str, count: int) -> list[Entry]:
         partition = keys.partition_of(app, topic, self.partitions)
         index = keys.topic_index(partition, app, topic)
-        ids = [raw_id for raw_id, _ in await self._link.call(command, index, first, last, "COUNT", count)]
-        if not ids:
-            return []
-        found = await self._link.pipeline([("XRANGE", keys.log(partition), raw_id, raw_id) for raw_id in ids])
-        return [parse_entry(partition, reply[0]) for reply in found if reply]  # what was trimmed is skipped
+        entries: list[Entry] = []
+        while (wanted := count - len(entries)) > 0:
+            ids = [raw_id for raw_id, _ in await self._link.call(command, index, first, last, "COUNT", wanted)]
+            if not ids:
+                break
+            found = await self._link.pipeline([("XRANGE", keys.log(partition), raw_id, raw_id) for raw_id in ids])
+            entries += [parse_entry(partition, reply[0]) for reply in found if reply]
+            # The index may name what was trimmed. Going back that is the end; going forward there is more behind it: a
+            # short answer would say that there is none.
+            if len(ids) < wanted or (command == "XREVRANGE" and not all(found)):
+                break
+            first = f"({ids[-1].decode()}"
+        return entries
 
     async def find(self, app: str, event_id: str) -> tuple[Entry, str]:
         """An app's event by id, with its cursor, or NotFound. The first, where topics share an id."""
@@ -192,6 +200,9 @@ class Log:
         At most SCAN_BUDGET entries are looked at; a page may therefore be short, even empty, and still have a cursor to
         go on from.
         """
+        for field, cursor in (("after", after), ("before", before)):
+            if any(mark.partition >= self.partitions for mark in cursor):
+                raise InvalidCursor(f"{field}: this hub has {self.partitions} partitions; list without it")
         wanted = [keys.partition_of(app, topic, self.partitions)] if not is_pattern(topic) else range(self.partitions)
         seen = {partition: await self.observe(partition) for partition in wanted}
         scans = [_Scan(self, app, topic, types, p, seen[p], after, before, newest_first) for p in wanted]
@@ -246,9 +257,9 @@ class _Scan:
     def head(self) -> Entry | None:
         return self._found[0] if self._found else None
 
-    def place(self) -> Position:
+    def place(self) -> tuple[Position, int]:
         assert self.head is not None
-        return self.head.position
+        return self.head.position, self._partition
 
     @property
     def mark(self) -> Mark | None:
@@ -314,12 +325,23 @@ def _appended(event: Event, partition: int, epoch: int, line: bytes) -> Appended
     return Appended(event.id, event.topic, found[4].decode(), found[3].decode(), cursor, bool(found[1]))
 
 
+def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:
+    """The fault of an append, with what was appended in spite of it."""
+    done = [Detail(f"[{index}]", f"was appended as {one.id}") for index, one in enumerate(results) if one is not None]
+    if not done or not isinstance(fault, HubError):
+        return fault
+    message = f"{len(done)} of {len(results)} events were appended; publish again with the same ids to complete them"
+    return type(fault)(f"{fault.message}. {message}", tuple(done))
+
+
 async def check_layout(link: Link, partitions: int, delivery_partitions: int) -> None:
     """Fix the numbers of partitions at the first start; raise ValueError when they differ from then on."""
     for name, value in (("partitions", partitions), ("delivery_partitions", delivery_partitions)):
-        await link.call("HSETNX", keys.LAYOUT, name, value)
-        fixed = int(await link.call("HGET", keys.LAYOUT, name))
-        if fixed != value:
+        fixed = await link.call("HGET", keys.LAYOUT, name)
+        if fixed is None:  # asked first: a store at its memory limit refuses writes, but a process may start
+            await link.call("HSETNX", keys.LAYOUT, name, value)
+            fixed = await link.call("HGET", keys.LAYOUT, name)
+        if int(fixed) != value:
             raise ValueError(
-                f"HUB_{name.upper()} is {value}, but this store was laid out with {fixed}; set it to {fixed}"
+                f"HUB_{name.upper()} is {value}, but this store was laid out with {int(fixed)}; set it to {int(fixed)}"
             )

@@ -20,9 +20,12 @@ for n = 0, (#KEYS - 2) / 2 - 1 do
       'r', ARGV[a + 5], 'e', ARGV[a + 6])
     local entry = id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2]
     redis.call('HSET', seen, topic, entry)
-    -- pcall: the index only speeds reads up, so one that refuses (its last id is ahead of a clock that went back) costs
-    -- a reader some events of this topic's history, never the publisher its append.
-    redis.pcall('XADD', index, 'MINID', '~', state[2] or '0', id, 'p', '')
+    -- An index that refuses names entries of a log that was lost (its last id is ahead of this log's): it begins again.
+    local added = redis.pcall('XADD', index, 'MINID', '~', state[2] or '0', id, 'p', '')
+    if type(added) == 'table' then
+      redis.call('DEL', index)
+      redis.call('XADD', index, id, 'p', '')
+    end
     redis.call('EXPIRE', index, retention)
     out[#out + 1] = entry
   end

@@ -25,7 +25,9 @@ class StoreError(Exception):
 
 
 _UNAVAILABLE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS",
-                "NOAUTH", "WRONGPASS", "NOPERM")  # fmt: skip
+                "NOAUTH", "WRONGPASS", "NOPERM", "UNBLOCKED")  # fmt: skip
+_DEMOTED = ("READONLY", "UNBLOCKED")
+"""What a master answers that has become a replica: another one is to be looked for."""
 
 
 def to_error(reply: Exception) -> Exception:
@@ -74,6 +76,8 @@ class Wire(asyncio.Protocol):
                 continue
             if isinstance(reply, Exception):
                 future.set_exception(to_error(reply))
+                if str(reply).startswith(_DEMOTED):
+                    self.close()
             else:
                 future.set_result(reply)
 
@@ -90,6 +94,10 @@ class Wire(asyncio.Protocol):
         if self._watch is None:
             self._watch = self._loop.call_later(0.2, self._check_overdue)
         return future
+
+    @property
+    def is_lost(self) -> bool:
+        return self._transport is None
 
     def close(self) -> None:
         if self._transport is not None:

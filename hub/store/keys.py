@@ -12,7 +12,7 @@ PERMANENT: Final = (
     "hub:{p*}:log",  # trimmed by age and size
     "hub:{p*}:meta",  # epoch, trim floor, dispatched position: one small hash per partition
     "hub:{cfg}:*",  # endpoints, API keys, layout: as many as the operators made
-    "hub:{ctl}:stream",  # capped by length
+    "hub:{ctl}:stream",  # capped by length and age
     "hub:{d*}:sched",  # at most one member per endpoint
     "hub:{d*}:[efrl]:*",  # per endpoint, bounded by its backlog limit, removed with it
     "hub:{d*}:applied",  # one field per log partition

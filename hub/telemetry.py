@@ -31,7 +31,8 @@ def configure(settings: Settings, role: str) -> None:
     # Libraries log through the standard module: only their faults pass. Uvicorn's own lines would hold whole URLs,
     # tokens included, and repeat what the hub has logged already.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def logger() -> Logger:

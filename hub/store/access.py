@@ -33,13 +33,16 @@ class Access:
     async def principal(self, key: str) -> Principal:
         """Who holds this key, or Unauthenticated."""
         hashed = digest(key)
-        if self._bootstrap is not None and hmac.compare_digest(hashed, self._bootstrap):
+        if self.is_bootstrap(key):
             return Principal(DEFAULT_APP, SCOPES, key_id="bootstrap")
         record = await self._link.call("HGET", keys.API_KEYS, hashed)
         if record is None:
             raise Unauthenticated("The API key is not known, or was revoked")
         known = msgspec.json.decode(record, type=ApiKey)
         return Principal(known.app, frozenset(known.scopes), key_id=known.id)
+
+    def is_bootstrap(self, key: str) -> bool:
+        return self._bootstrap is not None and hmac.compare_digest(digest(key), self._bootstrap)
 
     async def create(self, app: str, name: str, scopes: tuple[str, ...]) -> tuple[ApiKey, str]:
         """Make a key; returns its record and the key."""

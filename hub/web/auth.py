@@ -26,7 +26,7 @@ async def authenticate_live(request: HTTPConnection) -> Principal | None:
 async def identify(request: HTTPConnection, token: str) -> Principal:
     """The holder of a JWT or an API key, or Unauthenticated."""
     resources = context(request)
-    if token.count(".") == 2:
+    if token.count(".") == 2 and not resources.access.is_bootstrap(token):
         return resources.tokens.verify(token)
     return await resources.access.principal(token)
 

@@ -73,6 +73,13 @@ class Hub:
         self.workers: list[HubProcess] = []
         self._worker_count = workers
 
+    def on(self, store: StoreProcess) -> Self:
+        """Use a store that a test has made with options of its own."""
+        self.store.__exit__(None, None, None)
+        self.store = store
+        self.environment["HUB_REDIS_URL"] = store.url
+        return self
+
     def __enter__(self) -> Self:
         try:
             self._start()

@@ -17,11 +17,15 @@ from tests.support.waiting import until
 
 
 class StoreProcess:
-    """A valkey-server (or HUB_TEST_STORE, such as /usr/bin/redis-server) on a Unix socket, with an append-only file."""
+    """A valkey-server (or HUB_TEST_STORE, such as /usr/bin/redis-server) on a Unix socket, with an append-only file.
 
-    def __init__(self) -> None:
+    `options` are settings of its own, `--port 7000`; `url` is where it then is reached.
+    """
+
+    def __init__(self, *options: str, url: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hub-store-"))
-        self.url = embedded.url(self.folder)
+        self.url = url or embedded.url(self.folder)
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -41,7 +45,9 @@ class StoreProcess:
 
     def start(self) -> None:
         command = embedded.command(self.folder, binary=os.environ.get("HUB_TEST_STORE"))
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until(self._answers, "the store answers")
 
     def kill(self) -> None:

@@ -1,6 +1,8 @@
 """The delivery queues' scripts against a real store: what is enqueued, claimed and settled, and by whom."""
 
 import time
+from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -221,6 +223,18 @@ async def test_bytes_are_freed_when_all_succeeded_and_kept_where_something_faile
     assert await ground.link.call("TTL", keys.record(0, leases[0].ref)) > 0
 
 
+async def test_no_key_is_left_without_a_time_to_live_but_the_listed_ones(ground: Ground, store: StoreProcess) -> None:
+    ids = [await ground.endpoint() for _ in range(3)]
+    await ground.owe(ids, await ground.append(5))
+    for ep, verdict in zip(ids, ("ok", "exhausted", "gone"), strict=True):
+        await ground.settle(ep, await ground.claim(ep), verdict)
+        await ground.endpoints.update(APP, ep, EndpointPatch(enabled=True))
+    with store.client() as client:
+        for name in sorted(_text(raw) for raw in client.keys("*")):
+            listed = any(fnmatchcase(name, pattern) for pattern in keys.PERMANENT)
+            assert listed or client.ttl(name) > 0, name
+
+
 async def test_attempts_are_trimmed_by_bytes(ground: Ground) -> None:
     ep = await ground.endpoint(max_in_flight=1000)
     await ground.owe(ep, await ground.append(400))
@@ -229,6 +243,10 @@ async def test_attempts_are_trimmed_by_bytes(ground: Ground) -> None:
     await attempts.trim(ground.link, partition, 0, most=10_000)
     assert 0 < await ground.link.call("XLEN", keys.attempts(partition)) < 350
     assert await ground.link.call("TTL", keys.attempts(partition)) > 0
+
+
+def _text(raw: Any) -> str:
+    return raw.decode()
 
 
 async def _reclaimed(ground: Ground, ep: str) -> Lease:

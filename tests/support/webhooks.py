@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
 
 from msgspec import Raw
@@ -60,8 +61,7 @@ class Ground:
     async def append(self, count: int = 1, *, topic: str = "orders.42", kind: str = "order.created") -> list[Entry]:
         """Append events to the log; returns its entries."""
         last = (await self.log.observe(0))[1]
-        stamp = f"{last[0]}.{last[1]}"
-        events = [_event(f"evt.{stamp}.{n}", topic, kind) for n in range(count)]
+        events = [_event(f"evt_{token_hex(8)}", topic, kind) for _ in range(count)]
         await self.log.append(APP, events, "req_test")
         return await self.log.range(0, last, count)
 

@@ -1,0 +1,376 @@
+"""The log against a real store: append, deduplicate, read back in order, notice what was lost."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from hub.core import cursor as cursors
+from hub.core.cursor import START, Mark
+from hub.core.errors import InvalidCursor, LogFull, NotFound, StoreUnavailable
+from hub.core.event import Event, EventInput, seal
+from hub.core.topics import compile_pattern
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.log import Log, Page
+from hub.store.requirements import store_faults
+from tests.support.hub import free_port
+from tests.support.store import StoreProcess
+from tests.support.waiting import eventually
+
+APP = "default"
+_numbers = itertools.count()
+
+
+def event(topic: str = "orders.42", kind: str = "order.created", *, id: str | None = None) -> Event:
+    given = EventInput(topic, kind, Raw(b'{"total":1}'))
+    return seal(given, id=id or f"evt_{next(_numbers)}", timestamp="2026-01-31T08:00:00Z", max_bytes=10_000)
+
+
+def log_on(link: Link, *, partitions: int = 1) -> Log:
+    return Log(link, partitions=partitions, retention=3600)
+
+
+@asynccontextmanager
+async def linked(store: StoreProcess) -> AsyncIterator[Link]:
+    link = Link(store.url)
+    await link.open(5)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def calls(link: Link, command: str) -> int:
+    """How often the store has run a command."""
+    stats = (await link.call("INFO", "commandstats")).decode()
+    found = [line for line in stats.splitlines() if line.startswith(f"cmdstat_{command}:")]
+    return int(found[0].partition("calls=")[2].partition(",")[0]) if found else 0
+
+
+async def can_waitaof(link: Link) -> bool:
+    return not any("WAITAOF" in fault.what for fault in await store_faults(link, "fsync"))
+
+
+async def everything(log: Log, app: str = APP, *, limit: int = 7, newest_first: bool = False, **query: object) -> Page:
+    """All pages of a listing as one, each page asked for with the cursor of the one before."""
+    found: Page = Page([], None)
+    after = before = ()
+    while True:
+        page = await log.page(
+            app, after=after, before=before, limit=limit, newest_first=newest_first, **query  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+        found.entries.extend(page.entries)
+        if page.next_cursor is None:
+            return found
+        if newest_first:
+            before = cursors.decode(page.next_cursor)
+        else:
+            after = cursors.decode(page.next_cursor)
+
+
+# -- append ----------------------------------------------------------------------------------------------------------
+
+
+async def test_events_keep_their_order_within_a_partition_and_their_answers_the_order_of_the_batch(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    batch = [event(f"orders.{n % 10}") for n in range(100)]
+    answers = await log.append(APP, batch, "req_1")
+    assert [answer.id for answer in answers] == [one.id for one in batch]
+    for partition in range(3):
+        wanted = [one.id for one in batch if keys.partition_of(APP, one.topic, 3) == partition]
+        assert [entry.id for entry in await log.range(partition, START)] == wanted
+        assert len(wanted) > 10
+
+
+async def test_a_batch_takes_one_call_for_each_partition_that_it_touches(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    batch = [event(f"orders.{n}") for n in range(50)]
+    touched = {keys.partition_of(APP, one.topic, 3) for one in batch}
+    before = await calls(link, "evalsha")
+    await log.append(APP, batch)
+    assert await calls(link, "evalsha") - before == len(touched) == 3
+    before = await calls(link, "evalsha")
+    await log.append(APP, [event("orders.1"), event("orders.1")])
+    assert await calls(link, "evalsha") - before == 1
+
+
+async def test_an_id_is_appended_once_per_app_and_topic_within_one_batch_too(link: Link) -> None:
+    log = log_on(link)
+    first, second = await log.append(APP, [event("a", "first", id="x"), event("a", "second", id="x")])
+    assert (first.duplicate, second.duplicate) == (False, True)
+    assert (second.cursor, second.type) == (first.cursor, "first")
+    (elsewhere,) = await log.append(APP, [event("b", id="x")])
+    (other_app,) = await log.append("other", [event("a", id="x")])
+    assert (elsewhere.duplicate, other_app.duplicate) == (False, False)
+    assert len(await log.range(0, START)) == 3
+    assert (await log.find(APP, "x"))[0].topic == "a"  # the first, where topics share an id
+    with pytest.raises(NotFound):
+        await log.find("third", "x")
+
+
+async def test_a_duplicate_renews_what_it_is_recognised_by(link: Link) -> None:
+    log = log_on(link)
+    await log.append(APP, [event("a", id="x")])
+    await link.call("EXPIRE", keys.seen(0, APP, "x"), 10)
+    (again,) = await log.append(APP, [event("a", id="x")])
+    assert again.duplicate
+    assert await link.call("TTL", keys.seen(0, APP, "x")) > 3000
+
+
+async def test_scripts_that_the_store_forgot_are_sent_again(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    await link.call("SCRIPT", "FLUSH")
+    answers = await log.append(APP, [event(f"orders.{n}") for n in range(20)])
+    assert not any(answer.duplicate for answer in answers)
+    assert len((await everything(log)).entries) == 20
+    before = await calls(link, "eval")
+    await log.append(APP, [event()])
+    assert await calls(link, "eval") == before  # by its hash again
+
+
+async def test_a_batch_that_fails_half_way_says_what_was_appended_and_a_retry_completes_it(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    batch = [event(f"orders.{n}") for n in range(12)]
+    full = keys.partition_of(APP, "orders.0", 3)
+    outside = [n for n, one in enumerate(batch) if keys.partition_of(APP, one.topic, 3) != full]
+    await link.call("HSET", keys.meta(full), "full", "1")
+    with pytest.raises(LogFull) as refused:
+        await log.append(APP, batch)
+    assert [detail.field for detail in refused.value.details] == [f"[{n}]" for n in outside]
+    assert all(batch[n].id in detail.message for n, detail in zip(outside, refused.value.details, strict=True))
+    assert f"{len(outside)} of 12 events were appended" in refused.value.message
+    await link.call("HDEL", keys.meta(full), "full")
+    answers = await log.append(APP, batch)
+    assert [n for n, answer in enumerate(answers) if answer.duplicate] == outside
+    assert sorted(entry.id for entry, _ in (await everything(log)).entries) == sorted(one.id for one in batch)
+
+
+async def test_a_log_that_is_full_takes_nothing_of_a_batch(link: Link) -> None:
+    log = log_on(link)
+    await link.call("HSET", keys.meta(0), "full", "1")
+    with pytest.raises(LogFull) as refused:
+        await log.append(APP, [event(), event()])
+    assert refused.value.details == ()
+    assert await link.call("XLEN", keys.log(0)) == 0
+
+
+async def test_an_index_of_a_log_that_was_lost_hides_no_new_event(link: Link) -> None:
+    """Its last id is ahead of the new log's, as after a clock that went back."""
+    log = log_on(link)
+    await link.call("XADD", keys.topic_index(0, APP, "orders.42"), "99999999999999-0", "p", "")
+    batch = [event() for _ in range(3)]
+    await log.append(APP, batch)
+    assert [entry.id for entry in await log.range_topic(APP, "orders.42", START)] == [one.id for one in batch]
+    assert await link.call("TTL", keys.topic_index(0, APP, "orders.42")) > 0
+
+
+# -- durability ------------------------------------------------------------------------------------------------------
+
+
+async def test_fsync_waits_for_the_disk_together_and_holds_up_no_reader(store: StoreProcess, link: Link) -> None:
+    await link.call("CONFIG", "SET", "appendfsync", "everysec")
+    try:
+        async with linked(store) as append_link:
+            log = Log(link, partitions=2, retention=3600, durability="fsync", append_link=append_link)
+            if not await can_waitaof(link):
+                with pytest.raises(StoreUnavailable, match="HUB_DURABILITY=fsync.*WAITAOF"):
+                    await log.append(APP, [event()])
+                return
+            loop = asyncio.get_running_loop()
+            began, waited = loop.time(), await calls(link, "waitaof")
+            publishers = [asyncio.create_task(log.append(APP, [event(f"orders.{n}")])) for n in range(200)]
+            await eventually(lambda: log.range(0, START), "an event is in the log")
+            await asyncio.gather(*publishers)
+            assert loop.time() - began < 2
+            assert 1 <= await calls(link, "waitaof") - waited < 50
+            assert len((await everything(log, limit=50)).entries) == 200
+    finally:
+        await link.call("CONFIG", "SET", "appendfsync", "always")
+
+
+async def test_a_round_gives_each_publisher_its_own_outcome(store: StoreProcess, link: Link) -> None:
+    async with linked(store) as append_link:
+        log = Log(link, partitions=3, retention=3600, durability="fsync", append_link=append_link)
+        if not await can_waitaof(link):
+            return
+        await link.call("SCRIPT", "FLUSH")
+        full = keys.partition_of(APP, "orders.0", 3)
+        await link.call("HSET", keys.meta(full), "full", "1")
+        outcomes = await asyncio.gather(
+            *(log.append(APP, [event(f"orders.{n}")]) for n in range(30)), return_exceptions=True
+        )
+        for n, outcome in enumerate(outcomes):
+            assert isinstance(outcome, LogFull) == (keys.partition_of(APP, f"orders.{n}", 3) == full)
+
+
+async def test_fsync_without_an_append_only_file_is_unavailable_and_the_retry_a_duplicate(
+    store: StoreProcess, link: Link
+) -> None:
+    log = Log(link, partitions=1, retention=3600, durability="fsync")
+    await link.call("CONFIG", "SET", "appendonly", "no")
+    try:
+        with pytest.raises(StoreUnavailable, match="did not confirm HUB_DURABILITY=fsync"):
+            await log.append(APP, [event(id="x")])
+    finally:
+        await link.call("CONFIG", "SET", "appendonly", "yes")
+    if await can_waitaof(link):
+        (again,) = await log.append(APP, [event(id="x")])
+        assert again.duplicate
+
+
+async def test_replicated_is_unavailable_until_a_replica_has_it() -> None:
+    port = free_port()
+    with StoreProcess("--port", str(port), "--bind", "127.0.0.1") as master:
+        async with linked(master) as link:
+            log = Log(link, partitions=1, retention=3600, durability="replicated")
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(StoreUnavailable, match="HUB_DURABILITY=replicated in time"):
+                await log.append(APP, [event(id="x")])
+            assert asyncio.get_running_loop().time() - began < 2
+            with StoreProcess("--replicaof", "127.0.0.1", str(port)) as replica, replica.client() as at_replica:
+                await eventually(lambda: at_replica.info()["master_link_status"] == "up", "the replica follows", 20)
+                (again,) = await log.append(APP, [event(id="x")])
+                assert again.duplicate
+                assert at_replica.xlen(keys.log(0)) == 1
+
+
+# -- observe ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_entry_raises_the_epoch_once_among_all_who_read_it(store: StoreProcess, link: Link) -> None:
+    log = log_on(link)
+    await log.append(APP, [event(), event()])
+    epoch, last, floor = await log.observe(0)
+    assert floor == START
+    assert (await log.observe(0, epoch, last))[0] == epoch
+    await link.call("XDEL", keys.log(0), cursors.format_id(last))
+    async with linked(store) as one, linked(store) as two:
+        seen = await asyncio.gather(*(log_on(by).observe(0, epoch, last) for by in (link, one, two) * 10))
+    assert {one[0] for one in seen} == {max(one[0] for one in seen)}
+    assert seen[0][0] > epoch
+    assert (await log.observe(0))[0] == seen[0][0]
+    assert seen[0][1] < last
+
+
+async def test_a_trimmed_entry_never_raises_the_epoch(link: Link) -> None:
+    log = log_on(link)
+    await log.append(APP, [event() for _ in range(4)])
+    epoch, last, _ = await log.observe(0)
+    await link.call("HSET", keys.meta(0), "floor", cursors.format_id(last))
+    await link.call("XTRIM", keys.log(0), "MAXLEN", 0)
+    assert await log.observe(0, epoch, last) == (epoch, START, last)
+
+
+async def test_a_store_that_came_back_empty_has_an_epoch_that_no_older_cursor_names(link: Link) -> None:
+    log = log_on(link)
+    await log.append(APP, [event()])
+    epoch, last, _ = await log.observe(0)
+    await link.call("FLUSHALL")
+    await asyncio.sleep(0.002)  # epochs are the store's milliseconds
+    assert (await log.observe(0, epoch, last))[0] > epoch
+    with pytest.raises(InvalidCursor):
+        await log.page(APP, after=(Mark(0, epoch, *last),))
+
+
+# -- read ------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_trimmed_is_skipped_by_the_topic_index_and_does_not_end_a_page(link: Link) -> None:
+    log = log_on(link)
+    batch = [event() for _ in range(30)]
+    await log.append(APP, batch)
+    await link.call("XTRIM", keys.log(0), "MAXLEN", 12)  # the floor is not known yet, as amid a trim
+    left = [one.id for one in batch[18:]]
+    assert [entry.id for entry in await log.range_topic(APP, "orders.42", START, 5)] == left[:5]
+    assert [entry.id for entry in await log.range_topic_back(APP, "orders.42", None, 20)] == left[::-1]
+    for newest_first in (False, True):
+        found = await everything(log, topic="orders.42", newest_first=newest_first)
+        assert [entry.id for entry, _ in found.entries] == (left[::-1] if newest_first else left)
+
+
+async def test_positions_at_the_edges_of_their_range_are_read_both_ways(link: Link) -> None:
+    ids = ["1-1", "5-18446744073709551615", "6-0", "281474976710655-18446744073709551614"]
+    fields = ("a", APP, "t", "orders.42", "y", "t", "i", "x", "r", "", "e", '{"id":"x"}')
+    for one in ids:
+        await link.call("XADD", keys.log(0), one, *fields)
+    log = log_on(link)
+    for newest_first in (False, True):
+        found = await everything(log, limit=1, newest_first=newest_first)
+        positions = [cursors.format_id(entry.position) for entry, _ in found.entries]
+        assert positions == (ids[::-1] if newest_first else ids)
+        assert all(cursors.decode(cursor)[0].position == entry.position for entry, cursor in found.entries)
+
+
+async def test_a_cursor_that_names_a_partition_that_is_not_there_is_refused(link: Link) -> None:
+    log = log_on(link, partitions=2)
+    epoch = (await log.observe(0))[0]
+    with pytest.raises(InvalidCursor, match="2 partitions"):
+        await log.page(APP, after=(Mark(5, epoch, 1, 0),))
+
+
+Spec = tuple[str, str, str]
+_apps = st.sampled_from([APP, "other"])
+_topics = st.sampled_from(["orders.1", "orders.2", "orders.2.items", "users.1", "@user.ann"])
+_types = st.sampled_from(["order.created", "order.paid", "user.seen"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    batches=st.lists(st.lists(st.tuples(_apps, _topics, _types), min_size=1, max_size=12), max_size=6),
+    trimmed=st.integers(0, 10),
+    pattern=st.sampled_from(["**", "orders.*", "orders.**", "orders.2", "@user.ann", "nothing.here"]),
+    types=st.sampled_from([(), ("order.*",), ("user.seen", "order.paid")]),
+    limit=st.integers(1, 9),
+    partitions=st.sampled_from([1, 3]),
+)
+def test_listings_agree_with_a_model_both_ways(
+    store: StoreProcess,
+    batches: list[list[Spec]],
+    trimmed: int,
+    pattern: str,
+    types: tuple[str, ...],
+    limit: int,
+    partitions: int,
+) -> None:
+    async def check() -> None:
+        async with linked(store) as link:
+            await link.call("FLUSHALL")
+            log = log_on(link, partitions=partitions)
+            model: list[tuple[tuple[int, int], int, str, Spec]] = []
+            for batch in batches:
+                for app in {spec[0] for spec in batch}:
+                    specs = [spec for spec in batch if spec[0] == app]
+                    for answer, spec in zip(
+                        await log.append(app, [event(topic, kind) for _, topic, kind in specs]), specs, strict=True
+                    ):
+                        (mark,) = cursors.decode(answer.cursor)
+                        model.append((mark.position, mark.partition, answer.id, spec))
+            model.sort()
+            for partition in range(partitions):
+                inside = [one for one in model if one[1] == partition]
+                for gone in inside[:trimmed]:
+                    await link.call("HSET", keys.meta(partition), "floor", cursors.format_id(gone[0]))
+                    await link.call("XDEL", keys.log(partition), cursors.format_id(gone[0]))
+                    model.remove(gone)
+            wanted = [
+                (position, id)
+                for position, _, id, (app, topic, kind) in model
+                if app == APP
+                and compile_pattern(pattern).fullmatch(topic)
+                and (not types or any(compile_pattern(one).fullmatch(kind) for one in types))
+            ]
+            for newest_first in (False, True):
+                page = await everything(log, topic=pattern, types=types, limit=limit, newest_first=newest_first)
+                got = [(entry.position, entry.id) for entry, _ in page.entries]
+                assert got == (wanted[::-1] if newest_first else wanted)
+            for n, (_, cursor) in enumerate(page.entries):  # newest first: each cursor goes on right behind its entry
+                rest = await log.page(APP, topic=pattern, types=types, before=cursors.decode(cursor), newest_first=True)
+                assert [entry.id for entry, _ in rest.entries] == [id for _, id in wanted[::-1][n + 1 :]][:50]
+
+    asyncio.run(check())

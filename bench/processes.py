@@ -212,7 +212,7 @@ def answers_ping(path: Path) -> bool:
 
 @contextmanager
 def hub(folder: Path, cores: Cores, serve_command: str, *, split: bool) -> Generator[Peer]:
-    """One web process of the Hub in front of a fresh store; with `split` another one, beside the client, is published to."""
+    """One web process in front of a fresh store; with `split` another one, beside the client, is published to."""
     port, key = free_port(), secrets.token_urlsafe(32)
     publish_port = free_port() if split else 0
     with store(folder, cores.client) as (store_process, url):

@@ -13,6 +13,11 @@ LIMIT = "limit"
 NAMES = {"connect": "connect", "sat": "saturated", "frac": "half load"}
 
 
+def as_peer(peer: str, phase: str) -> str:
+    """The name of the phase in which the limit server is fed at the rate that a peer reached in one of its phases."""
+    return f"as {peer}, {NAMES[phase]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One phase of one peer. `fields` is what load.c printed; bench/README.md names them."""
@@ -56,12 +61,21 @@ def parse(scenario: Scenario, peer: str, output: str) -> list[Measurement]:
 
 
 def ratio(measurement: Measurement, measurements: Sequence[Measurement]) -> float | None:
-    """CPU of the whole path, as a multiple of what the limit server took in the same scenario and phase."""
-    for other in measurements:
-        same = other.scenario == measurement.scenario and other.phase == measurement.phase
-        if same and other.peer == LIMIT and other.path_us > 0:
-            return measurement.path_us / other.path_us
-    return None
+    """CPU of the web process per unit, as a multiple of the limit server's in the same scenario, at the same rate.
+
+    The same rate, since a send() to a sleeping client costs more than to a busy one: a machine that does less work pays
+    more for each piece. Where the limit can't reach the rate, it is compared as it is saturated.
+    """
+    limits = {
+        other.phase: other
+        for other in measurements
+        if other.scenario == measurement.scenario and other.peer == LIMIT and other.phase != "connect"
+    }
+    if measurement.scenario.publishes_only or measurement.peer == LIMIT:
+        same = limits.get(measurement.phase)
+    else:
+        same = limits.get(as_peer(measurement.peer, measurement.phase), limits.get("sat"))
+    return None if same is None else measurement.server_us / same.server_us
 
 
 def failures(measurement: Measurement) -> Iterator[str]:

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -67,7 +67,7 @@ def open_peer(run: Run, scenario: Scenario, name: str) -> Generator[Peer]:
             yield peer
 
 
-def load_command(run: Run, scenario: Scenario, peer: Peer, size: int) -> list[str]:
+def load_command(run: Run, scenario: Scenario, peer: Peer, size: int, phases: str) -> list[str]:
     options: dict[str, object] = {
         "mode": scenario.mode,
         "peer": HUB if peer.store else LIMIT,
@@ -82,23 +82,36 @@ def load_command(run: Run, scenario: Scenario, peer: Peer, size: int) -> list[st
         "size": size,
         "server": ",".join(map(str, peer.server.pids)),
         "store": ",".join(map(str, peer.store.pids)) if peer.store else "",
-        "phases": run.pace.phases(scenario),
+        "phases": phases,
         "warmup": run.pace.warmup,
         "settle": run.pace.settle,
     }
     return [str(run.programs.load), *(f"--{name}={value}" for name, value in options.items())]
 
 
-def measure(run: Run, scenario: Scenario, name: str, size: int) -> list[Measurement]:
-    """Puts one peer under one scenario's load."""
+def measure(run: Run, scenario: Scenario, name: str, size: int, earlier: Sequence[Measurement]) -> list[Measurement]:
+    """Puts one peer under one scenario's load; the limit server also under the rates that `earlier` peers reached."""
     with open_peer(run, scenario, name) as peer:
-        command = load_command(run, scenario, peer, size)
-        with processes.pinned(run.cores.client):
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=False)
-        if done.returncode:
-            raise BenchError(
-                f"load ended with {done.returncode} ({name}, {scenario.name}):\n{peer.server.last_words()}"
-            )
+        found = put_under_load(run, scenario, name, peer, size, run.pace.phases(scenario))
+        if name == LIMIT and not scenario.publishes_only:
+            most = next(measurement["events_s"] for measurement in found if measurement.phase == "sat")
+            rates = [other for other in earlier if other.phase != "connect" and other["events_s"] < most * 0.9]
+            if rates:
+                phases = ",".join(f"rate:{other['events_s']:.1f}:{run.pace.measured}" for other in rates)
+                again = put_under_load(run, scenario, name, peer, size, phases)[1:]
+                found += [
+                    replace(measurement, phase=report.as_peer(other.peer, other.phase))
+                    for measurement, other in zip(again, rates, strict=True)
+                ]
+    return found
+
+
+def put_under_load(run: Run, scenario: Scenario, name: str, peer: Peer, size: int, phases: str) -> list[Measurement]:
+    command = load_command(run, scenario, peer, size, phases)
+    with processes.pinned(run.cores.client):
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise BenchError(f"load ended with {done.returncode} ({name}, {scenario.name}):\n{peer.server.last_words()}")
     return report.parse(scenario, name, done.stdout)
 
 
@@ -112,7 +125,7 @@ def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str]) -> list[Mea
             continue
         fan_out_of_limit = name in (LIMIT, LIMIT_JOIN) and not scenario.publishes_only
         size = payload_bytes(scenario.mode, delivered) if fan_out_of_limit else run.event_bytes
-        measured = measure(run, scenario, name, size)
+        measured = measure(run, scenario, name, size, measurements)
         measurements += measured
         for measurement in measured:
             if name in (HUB, FANOUT) and measurement.phase == "sat" and measurement["deliveries"]:

@@ -7,6 +7,7 @@ the variable, the value (never a secret's) and what is allowed.
 import base64
 import binascii
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
@@ -124,6 +125,7 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+_LOGIN = re.compile(r"//[^/]*@")
 _SCHEDULE_TEXT = ",".join(f"{delay:.0f}" for delay in DEFAULT_SCHEDULE)
 
 _TEN_YEARS: Final = 10 * 365 * 86400
@@ -179,5 +181,5 @@ def _read(setting: Setting, source: Mapping[str, str]) -> Any:
 
 
 def _refuse(setting: Setting, text: str) -> NoReturn:
-    shown = f"{len(text)} characters (not shown)" if setting.secret else repr(text)
+    shown = f"{len(text)} characters (not shown)" if setting.secret else repr(_LOGIN.sub("//…@", text))
     raise SettingsError(f"{setting.variable} is {shown}; allowed: {setting.allowed}") from None

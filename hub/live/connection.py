@@ -5,9 +5,10 @@ keeps up, through a check of limits while it doesn't, nowhere once it is closed.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hub.core import frames
 
@@ -28,12 +29,13 @@ def nowhere(data: bytes) -> None:
 
 
 class RawPath(Protocol):
-    """What the server hands over (ASGI extension `hub.raw`): the transport under a connection, and its callbacks."""
+    """What the server hands over (ASGI extension `hub.raw`): the transport under a connection."""
 
     transport: asyncio.Transport
-    on_pause: Callable[[], None] | None
-    on_resume: Callable[[], None] | None
-    on_lost: Callable[[], None] | None
+
+    def attach(self, connection: "RawConnection") -> None:
+        """From now on tell the connection `paused`, `resumed` and `lost`, and write through it."""
+        ...
 
     def close_live(self, code: int, reason: str) -> None:
         """End the connection politely, and by force when the client doesn't take it within seconds."""
@@ -95,6 +97,10 @@ class Connection:
         else:
             self.write(frames.ws_frame(payload) if self.transport == "ws" else frames.http_chunk(payload))
 
+    def detach(self) -> None:
+        """Nothing is written from now on; whoever owns the connection ends it."""
+        self._use(nowhere)
+
     def _use(self, write: Callable[[bytes], None]) -> None:
         self.write = write
         if self.seat is not None:
@@ -103,19 +109,28 @@ class Connection:
 
 
 class RawConnection(Connection):
-    """On the hub's own server: bytes go straight to the transport."""
+    """On the hub's own server. While nothing waits, bytes go straight to the socket, past the transport.
 
-    __slots__ = ("_behind_since", "_caught_up", "_raw")
+    That saves a third of what a delivery costs, and is safe under three rules. What the socket doesn't take goes to the
+    transport, and so does all that follows until the transport's buffer is empty: no frame is ever split by another.
+    Everything on a live connection is written here, the answer to a ping included. And `lost` runs before the transport
+    closes its descriptor, so a number that was given to another connection is never written to.
+    """
+
+    __slots__ = ("_caught_up", "_fd", "_paused_since", "_raw", "_transport")
 
     def __init__(self, raw: RawPath, app: str, transport: str, interval: float, expires_at: float | None) -> None:
         super().__init__(app, transport, interval, expires_at)
         self._raw = raw
-        self._behind_since: float | None = None
+        self._transport = raw.transport
+        encrypted = raw.transport.get_extra_info("ssl_object") is not None
+        self._fd: int | None = None if encrypted else raw.transport.get_extra_info("socket").fileno()
+        self._paused_since: float | None = None
         self._caught_up: asyncio.Future[None] | None = None
-        raw.on_pause, raw.on_resume, raw.on_lost = self._fell_behind, self._catch_up, self._gone
-        self.write = raw.transport.write
+        raw.attach(self)
+        self.write = self._write_behind
         if raw.transport.is_closing():
-            self._gone()
+            self.lost()
 
     @property
     def framed(self) -> bool:
@@ -123,40 +138,55 @@ class RawConnection(Connection):
 
     def close(self, code: int, reason: str = "") -> None:
         if not self.closed:
-            self._gone()
+            self.lost()
             self._raw.close_live(code, reason)
 
     async def drained(self) -> None:
-        while self._behind_since is not None and not self.closed:
+        while self._paused_since is not None and not self.closed:
             if self._caught_up is None:
                 self._caught_up = asyncio.get_running_loop().create_future()
             await self._caught_up
 
     def slow_for(self, now: float) -> float:
-        return 0.0 if self._behind_since is None else now - self._behind_since
+        return 0.0 if self._paused_since is None else now - self._paused_since
 
-    def _fell_behind(self) -> None:
-        if not self.closed:
-            self._behind_since = asyncio.get_running_loop().time()
-            self._use(self._write_behind)
+    def paused(self) -> None:
+        """The transport holds more than its high-water mark."""
+        self._paused_since = asyncio.get_running_loop().time()
 
-    def _catch_up(self) -> None:
-        self._behind_since = None
-        if not self.closed:
-            self._use(self._raw.transport.write)
+    def resumed(self) -> None:
+        """The transport holds less than its low-water mark again."""
+        self._paused_since = None
         self._wake()
 
-    def _write_behind(self, data: bytes) -> None:
-        transport = self._raw.transport
-        if transport.get_write_buffer_size() + len(data) > SLOW_BYTES:
-            self.close(SLOW_CONSUMER, "slow consumer")
-        else:
-            transport.write(data)
-
-    def _gone(self) -> None:
+    def lost(self) -> None:
+        """The connection is over, or about to be: nothing more may be written to its descriptor."""
         self.closed = True
         self._use(nowhere)
         self._wake()
+
+    def _write_through(self, data: bytes) -> None:
+        try:
+            sent = os.write(cast("int", self._fd), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # reset by the client
+            self.lost()
+            self._transport.abort()
+            return
+        if sent < len(data):
+            self._use(self._write_behind)
+            self._transport.write(data[sent:])
+
+    def _write_behind(self, data: bytes) -> None:
+        waiting = self._transport.get_write_buffer_size()
+        if not waiting and self._fd is not None:
+            self._use(self._write_through)
+            self._write_through(data)
+        elif waiting and waiting + len(data) > SLOW_BYTES:
+            self.close(SLOW_CONSUMER, "slow consumer")
+        else:
+            self._transport.write(data)
 
     def _wake(self) -> None:
         if self._caught_up is not None and not self._caught_up.done():

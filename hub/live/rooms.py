@@ -32,19 +32,17 @@ class Room:
     `others` are the connections with several rooms, whose frames are joined per connection.
     """
 
-    __slots__ = ("_free", "_render", "key", "others", "seats", "types")
+    __slots__ = ("_free", "key", "others", "render", "seats", "sole_members", "types")
 
     def __init__(self, key: RoomKey) -> None:
         self.key = key
         self.seats: list[Callable[[bytes], None]] = []
         self.others: dict[Connection, None] = {}
         self.types = key.types
+        self.sole_members = 0
+        self.render = _renderer(key)
+        """(cursor, type, body) to the bytes that this room's members get; without a cursor for an ephemeral event."""
         self._free: list[int] = []
-        self._render = _renderer(key)
-
-    @property
-    def sole_members(self) -> int:
-        return len(self.seats) - len(self._free)
 
     @property
     def is_empty(self) -> bool:
@@ -52,10 +50,6 @@ class Room:
 
     def accepts(self, kind: str) -> bool:
         return not self.types or matches_any(self.types, kind)
-
-    def render(self, cursor: bytes | None, kind: str, body: bytes) -> bytes:
-        """The event as this room's members get it."""
-        return self._render(cursor, kind, body)
 
     def sit(self, connection: Connection) -> None:
         if self._free:
@@ -65,6 +59,7 @@ class Room:
             index = len(self.seats)
             self.seats.append(connection.write)
         connection.seat = (self, index)
+        self.sole_members += 1
 
     def stand(self, connection: Connection) -> None:
         assert connection.seat is not None
@@ -72,6 +67,7 @@ class Room:
         self.seats[index] = nowhere
         self._free.append(index)
         connection.seat = None
+        self.sole_members -= 1
 
 
 def _renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:

@@ -6,7 +6,6 @@ writer, a close can't be held up by a client that reads nothing, and the kernel 
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from hub.core import frames
 from hub.live import notices
+from hub.live.connection import RawConnection
 
 EXTENSION: Final = "hub.raw"
 FORCE_AFTER: Final = 5.0
@@ -23,17 +23,16 @@ _USER_TIMEOUT_MS: Final = 30_000
 _HIGH_WATER: Final = 64 * 1024
 
 
-class _Live:
-    """What both protocols share: the callbacks of the connection's writer."""
+class _Live(asyncio.Protocol):
+    """What both protocols share: they tell the connection's writer what happens to its transport."""
 
     transport: asyncio.Transport
-    on_pause: Callable[[], None] | None = None
-    on_resume: Callable[[], None] | None = None
-    on_lost: Callable[[], None] | None = None
+    _connection: RawConnection | None = None
     _force: asyncio.TimerHandle | None = None
 
-    def tune(self) -> None:
-        """Prepare the socket of a live connection: see a slow or vanished reader early."""
+    def attach(self, connection: RawConnection) -> None:
+        """Serve as a connection's raw path: from now on only it writes."""
+        self._connection = connection
         self.transport.set_write_buffer_limits(_HIGH_WATER)
         sock = self.transport.get_extra_info("socket")
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
@@ -42,20 +41,25 @@ class _Live:
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
-    def told_paused(self) -> None:
-        if self.on_pause is not None:
-            self.on_pause()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._connection is not None:
+            self._connection.paused()
 
-    def told_resumed(self) -> None:
-        if self.on_resume is not None:
-            self.on_resume()
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._connection is not None:
+            self._connection.resumed()
 
-    def told_lost(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.told_lost()
         if self._force is not None:
             self._force.cancel()
-        if self.on_lost is not None:
-            self.on_lost()
-        self.on_pause = self.on_resume = self.on_lost = None
+        super().connection_lost(exc)
+
+    def told_lost(self) -> None:
+        if self._connection is not None:
+            self._connection.lost()
 
     def abort_soon(self) -> None:
         self._force = asyncio.get_running_loop().call_later(FORCE_AFTER, self.transport.abort)
@@ -69,17 +73,20 @@ class LiveWebSocket(_Live, WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             cast("dict[str, dict[str, Any]]", self.scope)["extensions"][EXTENSION] = self
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.told_paused()
+    def handle_ping(self) -> None:
+        pong = b"".join(self.conn.data_to_send())
+        if self._connection is not None:
+            self._connection.write(pong)
+        else:
+            self.transport.write(pong)
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.told_resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    def handle_close(self, event: Any) -> None:
         self.told_lost()
+        super().handle_close(event)
+
+    def handle_parser_exception(self) -> None:
+        self.told_lost()
+        super().handle_parser_exception()
 
     def close_live(self, code: int, reason: str) -> None:
         """Send the close frame behind what was written, and wait for the client's; abort after FORCE_AFTER."""
@@ -103,25 +110,14 @@ class LiveHttp(_Live, HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if self._streaming:  # a second request behind a stream that never ends
+            self.told_lost()
             self.transport.close()
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
 
-    def start_live(self) -> None:
+    def attach(self, connection: RawConnection) -> None:
         self._streaming = True
-        self.tune()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.told_paused()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.told_resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.told_lost()
+        super().attach(connection)
 
     def close_live(self, code: int, reason: str) -> None:
         """End the chunked body properly behind a `retry:`; abort after FORCE_AFTER."""

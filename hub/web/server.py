@@ -6,6 +6,7 @@ tells clients to come back (RFC 6455, section 7.4.1: 1012), lets requests finish
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Generator
@@ -78,6 +79,10 @@ def serve(app: ASGIApp, sock: socket.socket) -> int:
         timeout_keep_alive=30,
     )
     server = HubServer(config)
+    # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
+    # expensive, while the hot path leaves it nothing to find: it may run seldom.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         server.run(sockets=[sock])
     except SystemExit as exc:  # uvicorn's way to say that start-up failed; the lifespan has logged why

@@ -69,7 +69,6 @@ class RawStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        self._raw.start_live()
         connection = RawConnection(self._raw, self._key.app, "sse", HEARTBEAT, self._principal.expires_at)
         connection.send(notices.retry())
         self._gateway.add(connection)

@@ -39,7 +39,6 @@ async def websocket(socket: WebSocket) -> None:
         return
     raw = socket.scope.get("extensions", {}).get(EXTENSION)
     if isinstance(raw, LiveWebSocket):
-        raw.tune()
         await _serve(socket, RawConnection(raw, principal.app, "ws", HEARTBEAT, principal.expires_at), principal, first)
         return
     connection = PlainConnection(principal.app, "ws", HEARTBEAT, principal.expires_at)

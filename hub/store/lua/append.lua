@@ -7,7 +7,7 @@
 -- include epoch
 local log, meta, retention = KEYS[1], KEYS[2], ARGV[1]
 local state = redis.call('HMGET', meta, 'full', 'floor')
-if state[1] == '1' then return redis.error_reply('LOGFULL') end
+if state[1] == '1' then return redis.error_reply('LOGFULL the janitor holds appends back') end
 local out = {epoch_of(meta)}
 for n = 0, (#KEYS - 2) / 2 - 1 do
   local seen, index, a = KEYS[3 + 2 * n], KEYS[4 + 2 * n], 2 + 7 * n

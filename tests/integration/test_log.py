@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -37,7 +37,7 @@ def log_on(link: Link, *, partitions: int = 1) -> Log:
 
 
 @asynccontextmanager
-async def linked(store: StoreProcess) -> AsyncIterator[Link]:
+async def linked(store: StoreProcess) -> AsyncGenerator[Link]:
     link = Link(store.url)
     await link.open(5)
     try:
@@ -85,7 +85,7 @@ async def test_events_keep_their_order_within_a_partition_and_their_answers_the_
     for partition in range(3):
         wanted = [one.id for one in batch if keys.partition_of(APP, one.topic, 3) == partition]
         assert [entry.id for entry in await log.range(partition, START)] == wanted
-        assert len(wanted) > 10
+        assert len(wanted) >= 10
 
 
 async def test_a_batch_takes_one_call_for_each_partition_that_it_touches(link: Link) -> None:
@@ -179,7 +179,7 @@ async def test_fsync_waits_for_the_disk_together_and_holds_up_no_reader(store: S
         async with linked(store) as append_link:
             log = Log(link, partitions=2, retention=3600, durability="fsync", append_link=append_link)
             if not await can_waitaof(link):
-                with pytest.raises(StoreUnavailable, match="HUB_DURABILITY=fsync.*WAITAOF"):
+                with pytest.raises(StoreUnavailable, match=r"HUB_DURABILITY=fsync.*WAITAOF"):
                     await log.append(APP, [event()])
                 return
             loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ async def test_fsync_without_an_append_only_file_is_unavailable_and_the_retry_a_
 
 async def test_replicated_is_unavailable_until_a_replica_has_it() -> None:
     port = free_port()
-    with StoreProcess("--port", str(port), "--bind", "127.0.0.1") as master:
+    with StoreProcess("--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0") as master:
         async with linked(master) as link:
             log = Log(link, partitions=1, retention=3600, durability="replicated")
             began = asyncio.get_running_loop().time()

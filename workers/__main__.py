@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import os
 import sys
+from typing import Final
 
 import uvloop
 
@@ -10,6 +12,9 @@ from hub import settings as settings_module
 from hub import telemetry
 from hub.core.errors import HubError
 from workers.runner import run
+
+RESOLVERS: Final = "64"
+"""Threads for name look-ups (uvloop's default is 4): a few dead name servers must not hold everybody's up."""
 
 
 def main() -> int:
@@ -23,6 +28,7 @@ def main() -> int:
     except settings_module.SettingsError as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
+    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVERS)  # libuv reads it at its first look-up
     telemetry.configure(settings, "worker")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -13,6 +13,7 @@ from hub.store.attempts import Attempt
 from hub.store.queues import Claimed, Lease, Queues, Settlement
 from hub.store.records import delivery_id, parse_ref
 from hub.telemetry import logger
+from workers.outage import Outage
 from workers.sender import Answer, Sender
 from workers.settle import Owner, Settler, insist
 from workers.targets import Target, Targets
@@ -69,12 +70,14 @@ class Deliverer:
         self._wake.set()
 
     async def run(self) -> None:
+        outage = Outage("claiming")
         while not self._stopping:
             await self._until_work()
             try:
                 await self._pass(self._turn())
+                outage.ended()
             except (StoreUnavailable, LogFull) as exc:
-                logger().warning("claiming waits", error=exc.message)
+                outage.began(exc.message)
                 await asyncio.sleep(TICK / 2)
             except Exception:
                 logger().exception("claiming failed")

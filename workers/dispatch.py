@@ -19,6 +19,7 @@ from hub.store.log import Entry, parse_entry
 from hub.store.queues import Owed, Queues, StaleReader
 from hub.store.wire import Reply
 from hub.telemetry import logger
+from workers.outage import Outage
 
 RENEW: Final = 1.0
 """Seconds between renewals of the lease, and between looks at whether the log is still the same."""
@@ -44,6 +45,8 @@ class Dispatcher:
         self._audience = audience
         self._queues = queues
         self._owed = owed
+        self._outage = Outage("dispatch")
+        self._begun: tuple[int, Position] | None = None
 
     async def run(self) -> None:
         """Dispatch until cancelled; then give the lease back."""
@@ -60,7 +63,7 @@ class Dispatcher:
             if await self._place.hold():
                 await self._read_on()
         except (StoreUnavailable, LogFull) as exc:
-            logger().warning("dispatch waits", partition=self._place.partition, error=exc.message)
+            self._outage.began(exc.message)
         except StaleReader:
             logger().info("dispatch was overtaken", partition=self._place.partition)
         except Exception:
@@ -69,7 +72,9 @@ class Dispatcher:
     async def _read_on(self) -> None:
         """Read from the dispatched position until the lease is lost, or the log is no longer the one that was read."""
         epoch, position = await self._place.reached()
-        logger().info("dispatch begins", partition=self._place.partition, epoch=epoch, position=position)
+        if (epoch, position) != self._begun:  # the same again: it was held up there
+            self._begun = (epoch, position)
+            logger().info("dispatch begins", partition=self._place.partition, epoch=epoch, position=position)
         renewed = time.monotonic()
         while True:
             if time.monotonic() - renewed >= RENEW:
@@ -78,6 +83,7 @@ class Dispatcher:
                 renewed = time.monotonic()
                 if (await self._place.reached(epoch, position, position))[0] != epoch:
                     return
+                self._outage.ended()
             page = await self._place.read(self._reader, position)
             if not page:
                 continue

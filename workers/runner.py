@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from hub import VERSION
@@ -26,13 +25,10 @@ from workers.upkeep import Doorbell, Upkeep
 
 START_WAIT: Final = 30.0
 """Seconds that a starting worker waits for the store."""
-_RESOLVERS: Final = 64
-"""Threads for name look-ups: a few dead name servers must not hold up everybody's."""
 
 
 async def run(settings: Settings, concurrency: int) -> None:
     """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, ValueError (the layout)."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_RESOLVERS))
     url = settings.redis_url or embedded.url(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         link = Link(url)

@@ -11,6 +11,7 @@ from hub.store.connect import Link
 from hub.store.endpoints import ring
 from hub.store.outbox import Outbox
 from hub.telemetry import logger
+from workers.outage import Outage
 
 PERIOD: Final = 5.0
 """Seconds between looks at all outboxes and attempts, for what a worker that died left behind."""
@@ -35,6 +36,7 @@ class Upkeep:
     async def run(self) -> None:
         """Work until cancelled."""
         looked = 0.0
+        outage = Outage("upkeep")
         while True:
             try:
                 await self._move()
@@ -42,8 +44,9 @@ class Upkeep:
                     looked = time.monotonic()
                     await self._look()
                     continue
+                outage.ended()
             except HubError as exc:
-                logger().warning("upkeep waits", error=exc.message)
+                outage.began(exc.message)
                 await asyncio.sleep(1)
             except Exception:
                 logger().exception("upkeep failed")

@@ -144,7 +144,7 @@ async def test_the_deadline_is_over_headers_and_body_alike(ground: Ground, recei
     for ep, status in zip(ids, (None, 200), strict=True):
         first = (await ended(ground, ep, "succeeded")).attempts[0]
         assert (first.error, first.status) == ("timeout", status)
-        assert 1000 <= first.duration_ms < 2000
+        assert 1000 <= first.duration_ms < 5000
 
 
 async def test_what_is_wrong_with_a_connection_or_an_answer_has_a_stable_name(
@@ -232,11 +232,15 @@ async def test_a_retry_by_hand_is_sent_at_once(ground: Ground, receiver: Receive
     ep = await ground.endpoint(url=receiver.url())
     await ground.append(1)
     done = await ended(ground, ep, "succeeded")
-    began = time.monotonic()
-    await ground.deliveries.retry(APP, done.id)
-    again = (await receiver.until(2))[1]
-    assert again.at - began < 0.3  # woken by the doorbell: the poll behind it is slower
-    assert again.body == receiver.got[0].body
+    delays: list[float] = []
+    for n in range(2, 7):
+        began = time.monotonic()
+        await ground.deliveries.retry(APP, done.id)
+        again = (await receiver.until(n))[-1]
+        delays.append(again.at - began)
+        assert again.body == receiver.got[0].body
+        await ended(ground, ep, "succeeded")
+    assert min(delays) < 0.1  # woken by the doorbell: the poll behind it is slower
 
 
 async def test_an_event_is_sent_at_once(ground: Ground, receiver: Receiver) -> None:

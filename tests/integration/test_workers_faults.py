@@ -1,6 +1,7 @@
 """Workers and their store are stopped, stalled, killed and emptied: nothing is lost, and all goes on by itself."""
 
 import asyncio
+import base64
 import signal
 from collections import Counter
 
@@ -158,6 +159,16 @@ async def test_an_event_that_the_store_refuses_is_passed_and_stops_nobody() -> N
             await receiver.until(3, "/good")
             assert _ids(receiver, "/good") == {entry.id: 1 for entry in (first, second, third)}
             assert _ids(receiver, "/bad") == {third.id: 1}
+
+
+async def test_a_worker_with_another_secret_key_sends_nothing_unsigned_and_says_why() -> None:
+    with start(HUB_SECRET_KEY=base64.b64encode(b"x" * 32).decode()) as hub:
+        async with ground_of(hub) as ground, Receiver() as receiver:
+            ep = await ground.endpoint(url=receiver.url())
+            await ground.append(1)
+            done = await ended(ground, ep, "exhausted")
+            assert {one.error for one in done.attempts} == {"secret"}
+            assert receiver.got == []
 
 
 def _sending(hub: Hub) -> HubProcess:

@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +18,7 @@ from hub.store.connect import Link
 from hub.store.log import Log, Page
 from hub.store.requirements import store_faults
 from tests.support.hub import free_port
-from tests.support.store import StoreProcess
+from tests.support.store import StoreProcess, linked
 from tests.support.waiting import eventually
 
 APP = "default"
@@ -34,16 +32,6 @@ def event(topic: str = "orders.42", kind: str = "order.created", *, id: str | No
 
 def log_on(link: Link, *, partitions: int = 1) -> Log:
     return Log(link, partitions=partitions, retention=3600)
-
-
-@asynccontextmanager
-async def linked(store: StoreProcess) -> AsyncGenerator[Link]:
-    link = Link(store.url)
-    await link.open(5)
-    try:
-        yield link
-    finally:
-        await link.close()
 
 
 async def calls(link: Link, command: str) -> int:

@@ -1,10 +1,12 @@
 """A real store for tests: its own process and folder, which a test may kill, start again or empty."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from hub.store import embedded
+from hub.store.connect import Link
 from tests.support.waiting import until
 
 
@@ -74,3 +77,14 @@ class StoreProcess:
                 return bool(client.ping())
         except (RedisError, OSError):
             return False
+
+
+@contextlib.asynccontextmanager
+async def linked(store: StoreProcess) -> AsyncGenerator[Link]:
+    """A link to it, as the hub has one."""
+    link = Link(store.url)
+    await link.open(5)
+    try:
+        yield link
+    finally:
+        await link.close()

@@ -55,6 +55,7 @@ class Matcher:
 
     def put(self, subscription: Subscription) -> None:
         self.remove(subscription.id)
+        self._trees.pop(subscription.app, None)
         self._known[subscription.id] = subscription
         self._apps.setdefault(subscription.app, {})[subscription.id] = subscription
 

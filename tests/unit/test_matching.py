@@ -84,6 +84,13 @@ def test_a_change_counts_at_once_and_nothing_is_left_of_a_removed_endpoint() -> 
     assert len(matcher) == 0
 
 
+def test_an_endpoint_counts_that_was_added_after_its_type_was_asked_for() -> None:
+    matcher = matcher_of(sub("first", "orders.*"))
+    assert ids(matcher, "orders.42") == ["first"]
+    matcher.put(sub("second", "orders.*"))
+    assert ids(matcher, "orders.42") == ["first", "second"]
+
+
 def test_an_endpoint_is_older_or_younger_than_an_event_per_partition() -> None:
     one = Subscription("e", "default", None, None, {0: (100, 5)})
     assert not one.covers(0, (100, 5))

@@ -21,8 +21,8 @@ from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.janitor import Janitor
-from hub.store.log import Log, check_layout
-from hub.store.requirements import store_faults
+from hub.store.log import Log
+from hub.store.requirements import require_store
 from hub.telemetry import configure, logger
 from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
 from hub.web.context import Context
@@ -89,7 +89,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             reraise=True,
         ):
             with attempt:
-                await _check_store(link, settings)
+                await require_store(link, settings)
                 await gateway.start()
         stack.push_async_callback(gateway.stop)
         janitor = asyncio.create_task(Janitor(link, settings).run(), name="janitor")
@@ -107,18 +107,6 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
         )
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))
         yield context
-
-
-async def _check_store(link: Link, settings: Settings) -> None:
-    """Refuse a store that could lose what was accepted; say what weakens it."""
-    for fault in await store_faults(link, settings.durability):
-        logger().warning("store_fault", level=fault.level, what=fault.what, mend=fault.mend)
-        if fault.level == "error":
-            raise SettingsError(f"{fault.what}. {fault.mend}")
-    try:
-        await check_layout(link, settings.partitions, settings.delivery_partitions)
-    except ValueError as exc:
-        raise SettingsError(str(exc)) from None
 
 
 async def _link(stack: contextlib.AsyncExitStack, url: str) -> Link:

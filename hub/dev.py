@@ -99,7 +99,12 @@ def find_running(data_dir: Path) -> Running | None:
 
 def environment(base: Mapping[str, str], data_dir: Path, made: Secrets, redis_url: str) -> dict[str, str]:
     """What the processes of `hub dev` are started with; a variable that is set already keeps its value."""
-    defaults = {**msgspec.structs.asdict(made), "HUB_REDIS_URL": redis_url, "HUB_WEBHOOK_ALLOW_HTTP": "1"}
+    defaults = {
+        **msgspec.structs.asdict(made),
+        "HUB_REDIS_URL": redis_url,
+        "HUB_WEBHOOK_ALLOW_HTTP": "1",
+        "HUB_CORS_ORIGINS": "*",  # pages under development come from anywhere; nothing here trusts a cookie
+    }
     given = {name: value for name, value in base.items() if value or name not in defaults}
     return {**defaults, **given, "HUB_DATA_DIR": str(data_dir)}
 

@@ -33,7 +33,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, options.concurrency))
-    except (HubError, ValueError) as exc:
+    except (HubError, settings_module.SettingsError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
     return 0

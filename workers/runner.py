@@ -14,9 +14,10 @@ from hub.store.audience import Audience
 from hub.store.connect import Link
 from hub.store.dispatching import Dispatching
 from hub.store.janitor import Janitor
-from hub.store.log import Log, check_layout
+from hub.store.log import Log
 from hub.store.outbox import Outbox
 from hub.store.queues import Queues
+from hub.store.requirements import require_store
 from hub.telemetry import logger
 from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
@@ -28,13 +29,13 @@ START_WAIT: Final = 30.0
 
 
 async def run(settings: Settings, concurrency: int) -> None:
-    """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, ValueError (the layout)."""
+    """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, SettingsError."""
     url = settings.redis_url or embedded.url(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         link = Link(url)
         stack.push_async_callback(link.close)
         await link.open(START_WAIT)
-        await check_layout(link, settings.partitions, settings.delivery_partitions)
+        await require_store(link, settings)
         await Worker(settings, concurrency, url, link).run(stack)
 
 

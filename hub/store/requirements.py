@@ -7,8 +7,12 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from hub.core.errors import StoreUnavailable
+from hub.settings import Settings, SettingsError
 from hub.store import keys
+from hub.store.connect import Link
+from hub.store.log import check_layout
 from hub.store.wire import Arg, Reply, StoreError
+from hub.telemetry import logger
 
 OLDEST: Final = (7, 0)
 OLDEST_WAITAOF: Final = (7, 2)
@@ -37,6 +41,18 @@ async def store_faults(store: Caller, durability: str = "store") -> list[Fault]:
     except (StoreError, StoreUnavailable):  # hosted stores forbid CONFIG
         appendfsync = None
     return judge(info, appendfsync, durability)
+
+
+async def require_store(link: Link, settings: Settings) -> None:
+    """Raise SettingsError for a store that could lose what was accepted or was laid out otherwise; log what weakens it."""
+    for fault in await store_faults(link, settings.durability):
+        logger().warning("store_fault", level=fault.level, what=fault.what, mend=fault.mend)
+        if fault.level == "error":
+            raise SettingsError(f"{fault.what}. {fault.mend}")
+    try:
+        await check_layout(link, settings.partitions, settings.delivery_partitions)
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from None
 
 
 async def layout_faults(store: Caller, wanted: Mapping[str, int]) -> list[Fault]:

@@ -44,7 +44,7 @@ async def store_faults(store: Caller, durability: str = "store") -> list[Fault]:
 
 
 async def require_store(link: Link, settings: Settings) -> None:
-    """Raise SettingsError for a store that may lose what was accepted, or is laid out otherwise; log what weakens it."""
+    """Raise SettingsError for a store that may lose what was accepted or is laid out otherwise; log what weakens it."""
     for fault in await store_faults(link, settings.durability):
         logger().warning("store_fault", level=fault.level, what=fault.what, mend=fault.mend)
         if fault.level == "error":

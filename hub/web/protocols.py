@@ -21,6 +21,7 @@ FORCE_AFTER: Final = 5.0
 _NOTSENT_LOWAT: Final = 128 * 1024
 _USER_TIMEOUT_MS: Final = 30_000
 _HIGH_WATER: Final = 64 * 1024
+_REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class _Live(asyncio.Protocol):
@@ -67,6 +68,13 @@ class _Live(asyncio.Protocol):
 
 class LiveWebSocket(_Live, WebSocketsSansIOProtocol):
     """A WebSocket (RFC 6455) whose frames may also be written straight to `transport`."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            # A handshake over the parser's limits (8 KB a line): uvicorn would leave it open without an answer.
+            self.transport.write(_REFUSED)
+            self.transport.close()
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)  # its task starts later, so the scope can still be added to

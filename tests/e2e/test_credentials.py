@@ -1,0 +1,395 @@
+"""Keys and tokens: what each opens, what it keeps shut, and that none is ever seen in a log."""
+
+import asyncio
+import base64
+import functools
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.routing import Route, WebSocketRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from hub.app import create_app
+from hub.core.claims import SCOPES
+from hub.settings import load
+from tests.support.hub import JWT_SECRET, KEY, Hub, auth, publish, token
+from tests.support.live import SseClient, WsClient
+from tests.support.receiver import Receiver
+from tests.support.waiting import eventually
+
+OPEN = {"/health/live", "/health/ready"}
+
+
+def routes() -> list[tuple[str, str]]:
+    """Method and path of every route; ids in a path are filled in."""
+    found: list[tuple[str, str]] = []
+    for route in create_app(load({})).routes:
+        if isinstance(route, WebSocketRoute):
+            continue
+        assert isinstance(route, Route), f"{route} is of a kind that this test doesn't know"
+        path = route.path.replace("{id:path}", "nothing").replace("{id}", "nothing")
+        assert "{" not in path
+        found += [(method, path) for method in sorted(route.methods or ())]
+    return found
+
+
+API = [(method, path) for method, path in routes() if path not in OPEN]
+
+
+async def new_key(client: httpx.AsyncClient, *scopes: str, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/v1/keys", json={"scopes": scopes, **fields})
+    assert response.status_code == 201, response.text
+    return response.json()["data"]
+
+
+async def status_of(hub: Hub, method: str, path: str, headers: dict[str, str]) -> tuple[int, httpx.Headers]:
+    """The answer's status; a stream that begins is not read."""
+    body = None if method in ("GET", "HEAD", "DELETE") else b"{}"
+    query = {"topic": "a.b"} if path == "/v1/stream" else {}
+    async with (
+        httpx.AsyncClient(base_url=hub.url(), timeout=10) as client,
+        client.stream(method, path, headers=headers, params=query, content=body) as response,
+    ):
+        return response.status_code, response.headers
+
+
+@pytest.fixture
+async def tenants(client: httpx.AsyncClient, topic: str) -> tuple[str, str]:
+    """A key with every scope of the app default, and one of an app of this test's own."""
+    ours = await new_key(client, *SCOPES)
+    theirs = await new_key(client, *SCOPES, app="app-" + topic.partition(".")[0])
+    return ours["key"], theirs["key"]
+
+
+# -- no way around -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), API)
+@pytest.mark.parametrize(
+    "header", [None, "Bearer", "Bearer wrong-key", f"Basic {KEY}", "Bearer a.b.c", f"Bearer {KEY}x", f"Bearer {KEY} x"]
+)
+async def test_no_route_is_open_without_a_credential(hub: Hub, method: str, path: str, header: str | None) -> None:
+    status, headers = await status_of(hub, method, path, {} if header is None else {"authorization": header})
+    assert status == 401
+    assert headers["www-authenticate"] == "Bearer"
+
+
+@pytest.fixture(scope="module")
+def scoped(hub: Hub) -> dict[str, str]:
+    """A key for each scope alone."""
+    keys: dict[str, str] = {}
+    for scope in sorted(SCOPES):
+        made = httpx.post(hub.url("/v1/keys"), json={"scopes": [scope]}, headers=auth())
+        keys[scope] = made.json()["data"]["key"]
+    return keys
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path in API if method != "HEAD"])
+async def test_each_route_asks_for_one_scope_and_refuses_a_key_without_it(
+    hub: Hub, scoped: dict[str, str], method: str, path: str
+) -> None:
+    passed: list[str] = []
+    for scope, key in scoped.items():
+        status, _ = await status_of(hub, method, path, auth(key))
+        assert status < 500 or status == 501
+        assert status != 401
+        if status != 403:
+            passed.append(scope)
+    assert len(passed) == 1, passed
+
+
+async def test_the_open_routes_say_nothing_but_how_the_process_is(hub: Hub) -> None:
+    async with httpx.AsyncClient(base_url=hub.url()) as client:
+        for path in OPEN:
+            assert (await client.get(path)).json() == {"status": "ok"}
+
+
+async def test_a_token_of_a_browser_opens_no_route_of_the_servers(client: httpx.AsyncClient, hub: Hub) -> None:
+    for method, path in API:
+        if path == "/v1/stream":
+            continue
+        granted = token("ann", subscribe=["**"], publish=["**"])
+        assert (await status_of(hub, method, path, auth(granted)))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "first", ['{"type":"join_room","room":"a"}', '{"type":"ping"}', "{", '{"type":"authenticate"}']
+)
+async def test_a_websocket_that_does_not_authenticate_first_is_closed(hub: Hub, first: str) -> None:
+    code = await closed_with(hub, "", first)
+    assert code == (4001 if "room" in first or "ping" in first else 4000)
+
+
+@pytest.mark.parametrize("given", ["nonsense", "", "a.b.c", f"{KEY}x"])
+async def test_a_websocket_that_authenticates_wrongly_is_closed_with_4001(hub: Hub, given: str) -> None:
+    assert await closed_with(hub, "", json.dumps({"type": "authenticate", "token": given})) == 4001
+
+
+async def closed_with(hub: Hub, query: str, first: str | None = None) -> int:
+    async with connect(hub.ws_url() + query) as ws:
+        if first is not None:
+            await ws.send(first)
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(5):
+                await ws.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_shown_once_works_on_every_process_and_is_revoked_on_every_process(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    made = await new_key(client, "events:read", name="reader")
+    assert made["key"].startswith("hubsk_")
+    listed = (await client.get("/v1/keys")).json()["data"]
+    (shown,) = [one for one in listed if one["id"] == made["id"]]
+    assert shown == {name: value for name, value in made.items() if name != "key"}
+    assert made["key"] not in (await client.get("/v1/keys")).text
+    with hub.store.client() as store:
+        assert not any(made["key"].encode() in value for value in store.hgetall("hub:{cfg}:keys").values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    for index in (0, 1):
+        async with hub.client(index, made["key"]) as reader:
+            assert (await reader.get("/v1/events")).status_code == 200
+    async with hub.client(1) as other:
+        assert (await other.delete(f"/v1/keys/{made['id']}")).status_code == 204
+    for index in (0, 1):
+        async with hub.client(index, made["key"]) as reader:
+            assert (await reader.get("/v1/events")).status_code == 401
+    assert (await client.delete(f"/v1/keys/{made['id']}")).status_code == 404
+
+
+async def test_only_the_bootstrap_key_may_name_another_app(
+    hub: Hub, client: httpx.AsyncClient, tenants: tuple[str, str]
+) -> None:
+    for key in tenants:
+        async with hub.client(key=key) as admin:
+            refused = await admin.post("/v1/keys", json={"scopes": ["admin"], "app": "third"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
+            own = (await admin.get("/v1/keys")).json()["data"][0]["app"]
+            assert (await new_key(admin, "events:read"))["app"] == own
+    for app in ("Default", "a b", "", "x" * 64, "a:b", "{a}"):
+        refused = await client.post("/v1/keys", json={"scopes": ["admin"], "app": app})
+        assert (refused.status_code, refused.json()["error"]["details"][0]["field"]) == (400, "app")
+
+
+async def test_an_app_sees_nothing_of_another(
+    hub: Hub, client: httpx.AsyncClient, tenants: tuple[str, str], topic: str
+) -> None:
+    _, theirs = tenants
+    async with Receiver() as site, hub.client(key=theirs) as them, WsClient.open(hub, key=theirs) as ws:
+        await ws.join(topic)
+        await ws.join("**")
+        made = (await client.post("/v1/endpoints", json={"url": site.url(), "topics": [topic]})).json()["data"]
+        async with SseClient.open(hub, f"topic={topic}&topic=**", key=theirs) as sse:
+            await sse.event()
+            sent = await publish(client, topic, "ours", id="same-id")
+            await site.until(1)
+            delivery = await eventually(lambda: first_delivery(client, made["id"]), "the delivery is listed")
+            for path in (f"/v1/events/{sent['id']}", f"/v1/endpoints/{made['id']}", f"/v1/deliveries/{delivery}",
+                         f"/v1/endpoints/{made['id']}/secret"):  # fmt: skip
+                assert (await them.get(path)).status_code == 404, path
+                assert (await client.get(path)).status_code == 200, path
+            changes = [them.patch(f"/v1/endpoints/{made['id']}", json={"enabled": False}),
+                       them.delete(f"/v1/endpoints/{made['id']}"),
+                       them.post(f"/v1/deliveries/{delivery}/retry"),
+                       them.post(f"/v1/deliveries/{delivery}/cancel")]  # fmt: skip
+            assert [(await change).status_code for change in changes] == [404] * 4
+            for path in ("/v1/events", f"/v1/events?topic={topic}", "/v1/endpoints", "/v1/deliveries",
+                         f"/v1/deliveries?endpoint={made['id']}", "/v1/events?order=desc"):  # fmt: skip
+                answer = await them.get(path)
+                assert answer.json().get("data", []) == [], path
+            own = await publish(them, topic, "theirs", id="same-id")
+            assert own["duplicate"] is False
+            assert [event["data"] for event in await sse.data(1)] == ["theirs"]
+            got = await ws.events(2)
+            assert [message["event"]["data"] for message in got] == ["theirs"] * 2
+            assert await ws.quiet() == []
+            # A cursor is a place in the log, not a right: it brings only what is the app's own.
+            async with WsClient.open(hub, key=theirs) as late:
+                await late.join("**", after=sent["cursor"])
+                assert (await late.next("event"))["event"]["id"] == own["id"]
+                assert await late.quiet() == []
+        keys = (await them.get("/v1/keys")).json()["data"]
+        assert {key["app"] for key in keys} == {keys[0]["app"]}
+        foreign = (await client.get("/v1/keys")).json()["data"][0]["id"]
+        assert (await them.delete(f"/v1/keys/{foreign}")).status_code == 404
+        assert (await them.post("/v1/tokens", json={"subscribe": ["**"]})).status_code == 409
+        assert len(site.got) == 1
+
+
+async def first_delivery(client: httpx.AsyncClient, endpoint: str) -> str | None:
+    found = (await client.get("/v1/deliveries", params={"endpoint": endpoint})).json()["data"]
+    return found[0]["id"] if found else None
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def encoded(part: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+def forged(header: Any, claims: Any, secret: str = JWT_SECRET, digest_name: str = "sha256") -> str:
+    """A token with any header, signed by HMAC whatever the header says."""
+    text = f"{encoded(header)}.{encoded(claims)}"
+    digest = hmac.new(secret.encode(), text.encode(), digest_name).digest()
+    return f"{text}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+@functools.cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def wrong_tokens() -> dict[str, str]:
+    good: dict[str, Any] = {"exp": int(time.time()) + 600, "sub": "ann", "hub": {"subscribe": ["**"]}}
+    without_exp = {name: value for name, value in good.items() if name != "exp"}
+    header = {"alg": "HS256", "typ": "JWT"}
+    return {
+        "no algorithm": f"{encoded({'alg': 'none'})}.{encoded(good)}.",
+        "none and a signature": forged({"alg": "none"}, good),
+        "another HMAC": forged({"alg": "HS512"}, good, digest_name="sha512"),
+        "RS256": jwt.encode(good, rsa_key(), algorithm="RS256"),
+        "RS256 in name": forged({"alg": "RS256"}, good),
+        "no header": forged({}, good),
+        "a key in the header": forged({**header, "jwk": {"kty": "oct", "k": "AAAA"}}, good, "AAAA" * 10),
+        "a nested header": f"{base64.urlsafe_b64encode(b'[' * 5700).decode()}.e30.AAAA",
+        "another secret": jwt.encode(good, JWT_SECRET[::-1], algorithm="HS256"),
+        "a cut signature": forged(header, good)[:-4],
+        "no end": forged(header, without_exp),
+        "an end in the past": forged(header, {**good, "exp": time.time() - 5}),
+        "an end that is no number": forged(header, {**good, "exp": "soon"}),
+        "an endless end": forged(header, {**good, "exp": float("inf")}),
+        "not yet": forged(header, {**good, "nbf": int(time.time()) + 600}),
+        "another app": forged(header, {**good, "app": "other"}),
+        "an app that is no text": forged(header, {**good, "app": ["default"]}),
+        "a user that is no text": forged(header, {**good, "sub": 7}),
+        "a hub claim that is no object": forged(header, {**good, "hub": ["orders.**"]}),
+        "patterns that are no list": forged(header, {**good, "hub": {"subscribe": "orders.**"}}),
+        "a pattern that is none": forged(header, {**good, "hub": {"subscribe": ["a..b"]}}),
+        "claims that are no object": forged(header, ["exp"]),
+    }
+
+
+@pytest.mark.parametrize("name", list(wrong_tokens()))
+async def test_a_token_that_is_not_right_opens_nothing(hub: Hub, name: str) -> None:
+    wrong = wrong_tokens()[name]
+    before = hub.webs[0].log.count("request_failed")
+    async with httpx.AsyncClient() as browser:
+        for headers, query in ((auth(wrong), ""), ({}, f"&token={wrong}")):
+            refused = await browser.get(hub.url(f"/v1/stream?topic=a{query}"), headers=headers)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "UNAUTHENTICATED")
+            assert wrong not in refused.text
+    assert await closed_with(hub, f"?token={wrong}") == 4001
+    assert await closed_with(hub, "", json.dumps({"type": "authenticate", "token": wrong})) == 4001
+    assert hub.webs[0].log.count("request_failed") == before
+
+
+async def test_a_websocket_whose_token_is_too_long_for_a_url_is_refused_at_once(hub: Hub) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(hub.ws_url() + "?token=" + "x" * 9000):
+            pass
+    assert refused.value.response.status_code == 431
+
+
+async def test_a_token_made_by_the_hub_opens_what_it_grants(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+    body = {"user": "ann", "subscribe": [f"{topic}.*"], "publish": [f"{topic}.chat"], "ttl": 60}
+    made = (await client.post("/v1/tokens", json=body)).json()["data"]
+    assert 58 <= made["expires_in"] <= 60
+    async with WsClient.open(hub, key=None, query=f"?token={made['token']}", index=1) as ws:
+        assert ws.connected["user"] == "ann"
+        await ws.join(f"{topic}.chat")
+        assert (await ws.ask("broadcast", room=f"{topic}.chat", data=1))["type"] == "ack"
+        assert (await ws.ask("broadcast", room=f"{topic}.news", data=1))["code"] == "FORBIDDEN"
+        assert (await ws.ask("join_room", room=topic))["code"] == "FORBIDDEN"
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Hub]:
+    """A hub with an audience and a bootstrap key that looks like a token, whose log is as loud as can be."""
+    with Hub(
+        workers=1, HUB_JWT_AUDIENCE="hub.example", HUB_BOOTSTRAP_KEY="boot.strap.key-0123456789", HUB_LOG_LEVEL="debug"
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(strict: Hub) -> AsyncIterator[httpx.AsyncClient]:
+    async with strict.client(key="boot.strap.key-0123456789") as opened:
+        yield opened
+
+
+async def test_a_token_must_be_meant_for_the_audience(strict: Hub, admin: httpx.AsyncClient) -> None:
+    claims = {"exp": int(time.time()) + 60, "hub": {"subscribe": ["**"]}}
+    for audience in (None, "elsewhere", ["elsewhere"], 7, []):
+        given = forged({"alg": "HS256"}, claims if audience is None else {**claims, "aud": audience})
+        assert await closed_with(strict, f"?token={given}") == 4001, audience
+    for audience in ("hub.example", ["elsewhere", "hub.example"]):
+        given = jwt.encode({**claims, "aud": audience}, JWT_SECRET, algorithm="HS256")
+        async with WsClient.open(strict, key=None, query=f"?token={given}") as ws:
+            await ws.join("a")
+    made = (await admin.post("/v1/tokens", json={"subscribe": ["a"]})).json()["data"]["token"]
+    async with WsClient.open(strict, key=None, query=f"?token={made}") as ws:
+        await ws.join("a")
+
+
+async def test_a_bootstrap_key_with_dots_is_no_token(strict: Hub) -> None:
+    async with WsClient.open(strict, key="boot.strap.key-0123456789") as ws:
+        await ws.join("a")
+    async with SseClient.open(strict, "topic=a", key="boot.strap.key-0123456789") as sse:
+        await sse.event()
+
+
+# -- logs --------------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_secret_is_in_the_logs(strict: Hub, admin: httpx.AsyncClient) -> None:
+    boot = "boot.strap.key-0123456789"
+    made = await new_key(admin, "events:publish", "events:subscribe", name="secret-bearer")
+    granted = (await admin.post("/v1/tokens", json={"user": "ann", "subscribe": ["**"]})).json()["data"]["token"]
+    wrong = forged({"alg": "HS256"}, {"exp": 1, "sub": "bob"})
+    async with Receiver() as site:
+        site.delay = 0.01
+        endpoint = {"url": site.url("/hook"), "topics": ["room.a"], "headers": {"x-partner": "partner-secret-42"}}
+        hook = (await admin.post("/v1/endpoints", json=endpoint)).json()["data"]
+        await admin.get(f"/v1/endpoints/{hook['id']}/secret")
+        async with strict.client(key=made["key"]) as publisher:
+            sent = await publish(publisher, "room.a", {"card": "payload-4111"})
+            await publisher.post("/v1/events", content=b'{"topic": "room.a", "data": "payload-4111"')
+        await site.until(1)
+        async with WsClient.open(strict, key=None, query=f"?token={granted}") as ws:
+            await ws.join("room.a", after=sent["cursor"])
+            await ws.ask("authenticate", token=granted)
+        async with httpx.AsyncClient() as browser:
+            for given in (granted, wrong, made["key"], boot):
+                url = strict.url(f"/v1/stream?topic=room.a&token={given}")
+                async with browser.stream("GET", url) as response:
+                    assert response.status_code == (401 if given == wrong else 200)
+            await browser.get(strict.url(f"/v1/events?token={boot}"), headers=auth(wrong))
+        await closed_with(strict, f"?token={wrong}")
+        await closed_with(strict, "", json.dumps({"type": "authenticate", "token": wrong}))
+        await admin.delete(f"/v1/keys/{made['id']}")
+        async with strict.client(key=made["key"]) as revoked:
+            await revoked.get("/v1/events")
+    web, worker = strict.webs[0], strict.workers[0]
+    await eventually(lambda: web.log.count('"path": "/v1/stream"') >= 4, "the streams are logged")
+    await eventually(lambda: hook["id"] in worker.log, "the attempt is logged")
+    code = await asyncio.to_thread(web.terminate)
+    assert code == 0
+    secrets = [boot, made["key"], granted, granted.rpartition(".")[2], wrong, JWT_SECRET, hook["secret"],
+               hook["secret"].removeprefix("whsec_"), base64.b64encode(b"k" * 32).decode(), "partner-secret-42",
+               "payload-4111", "token=", "whsec_", "Bearer "]  # fmt: skip
+    for process in (web, worker):
+        assert [secret for secret in secrets if secret in process.log] == []
+        assert process.log.count("\n") >= 3

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route, WebSocketRoute
 
 from hub.core.errors import HubError
 from hub.live import connection
 from hub.settings import SETTINGS, Setting
+from hub.web import admin, deliveries, endpoints, events, messages, ops, publish, sse, ws
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +38,46 @@ def rows(table_head: str) -> list[list[str]]:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
 def test_every_setting_stands_in_the_readme(setting: Setting) -> None:
     assert re.search(rf"`{setting.variable}\b", read("README.md")), f"README.md does not explain `{setting.variable}`"
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_the_readme_has_a_settings_default_and_each_word_that_is_allowed(setting: Setting) -> None:
+    row = re.search(rf"^\| `{setting.variable}` \|(.*?)\|(.*?)\|", read("README.md"), re.MULTILINE)
+    assert row is not None
+    assert row[1].strip() == (f"`{setting.default}`" if setting.default else "(none)")
+    if setting.variable in ("HUB_DURABILITY", "HUB_LOG_LEVEL", "HUB_LOG_FORMAT"):
+        assert row[2].replace("`", "").strip() == setting.allowed
+
+
+def test_every_route_has_a_row_in_the_readme_and_every_row_a_route() -> None:
+    served = {
+        f"{method} {re.sub(':[a-z]+}', '}', route.path)}"
+        for module in (publish, events, sse, ws, endpoints, deliveries, admin, ops)
+        for route in module.routes
+        for method in methods(route)
+    }
+    assert served == set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", read("README.md"), re.MULTILINE))
+
+
+def methods(route: Route | WebSocketRoute) -> set[str]:
+    return (route.methods or set()) - {"HEAD"} if isinstance(route, Route) else {"GET"}
+
+
+@pytest.mark.parametrize("kind", messages.TYPES)
+def test_every_message_of_a_websocket_client_is_explained(kind: str) -> None:
+    assert f"\n| `{kind}` |" in read("docs/live.md")
+
+
+@pytest.mark.parametrize(
+    "document", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda p: p.name
+)
+def test_every_link_between_documents_leads_somewhere(document: Path) -> None:
+    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", document.read_text(encoding="utf-8")):
+        found = document.parent / target if target else document
+        assert found.exists(), f"{document.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)

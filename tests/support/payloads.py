@@ -3,6 +3,9 @@
 import json
 from typing import Any, NoReturn
 
+import msgspec
+import pytest
+
 from hub.core import event as events
 from hub.core.errors import HubError
 from hub.core.event import Event

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -22,6 +22,11 @@ CALL_TIMEOUT: Final = 1.2
 CONNECT_TIMEOUT: Final = 1.0
 WAIT_FOR_LINK: Final = 0.5
 """Seconds that a call waits for a connection; with CALL_TIMEOUT and its check it stays under the promised 2 s."""
+
+
+_OTHERS_WITHIN: Final = 0.1
+"""Seconds that the other Sentinels have once one has named a master."""
+_Answer: TypeAlias = tuple[str, int] | str
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -67,30 +72,46 @@ def _sentinel(url: str) -> Callable[[], Awaitable[Address]]:
     username, password = (unquote(text) if text else None for text in (parts.username, parts.password))
 
     async def master() -> Address:
+        # All at once: one that hangs must not keep the others from naming the new master. They may disagree after a
+        # failover: the next try may then take another answer.
         asking = [asyncio.create_task(_ask(node, service)) for node in nodes]
-        faults: list[str] = []
-        try:  # all at once: one that hangs must not keep the others from naming the new master
-            for answer in asyncio.as_completed(asking):
-                try:
-                    host, port = await answer
-                except (RedisError, OSError, TimeoutError) as exc:
-                    faults.append(str(exc))
-                else:
-                    return Address(host=host, port=port, username=username, password=password)
+        try:
+            answers = await _first(asking)
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        raise StoreUnavailable(f"No Sentinel names a master of {service}: {'; '.join(faults)}")
+        masters = sorted({answer for answer in answers if isinstance(answer, tuple)})
+        if not masters:
+            raise StoreUnavailable(f"No Sentinel names a master of {service}: {'; '.join(map(str, answers))}")
+        host, port = random.choice(masters)
+        return Address(host=host, port=port, username=username, password=password)
 
     return master
 
 
-async def _ask(node: tuple[str, int], service: str) -> tuple[str, int]:
-    """The master that one Sentinel knows."""
+async def _first(asking: Collection[asyncio.Task[_Answer]]) -> list[_Answer]:
+    """What was answered until shortly after the first master was named."""
+    pending: Collection[asyncio.Task[_Answer]] = asking
+    answers: list[_Answer] = []
+    while pending:
+        named = any(isinstance(answer, tuple) for answer in answers)
+        done, pending = await asyncio.wait(
+            pending, timeout=_OTHERS_WITHIN if named else None, return_when=asyncio.FIRST_COMPLETED
+        )
+        answers += [task.result() for task in done]
+        if not done:
+            break
+    return answers
+
+
+async def _ask(node: tuple[str, int], service: str) -> _Answer:
+    """The master that one Sentinel knows, or why it names none."""
     sentinel: Any = Sentinel([node], socket_timeout=CONNECT_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
     try:
         return await sentinel.discover_master(service)
+    except (RedisError, OSError, TimeoutError) as exc:
+        return str(exc)
     finally:
         for client in sentinel.sentinels:
             await client.aclose()

@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup run demo test soak lint types contracts check bench clean
+TEST_STORE ?= /usr/bin/redis-server
+
+.PHONY: setup run demo test test-redis soak lint types contracts check bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,6 +22,10 @@ demo: $(STAMP) ## the whole job in one terminal
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+test-redis: $(STAMP) ## what touches the store, on another one: make test-redis TEST_STORE=/usr/bin/redis-server
+	HUB_TEST_STORE=$(TEST_STORE) $(BIN)/python -m pytest -q tests/integration tests/chaos \
+		tests/e2e/test_publish.py tests/e2e/test_websocket.py tests/e2e/test_multi_store.py
 
 soak: $(STAMP) ## long chaos runs
 	$(BIN)/python -m pytest -q -m slow

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import redis
 from redis.exceptions import RedisError
@@ -61,6 +61,14 @@ class StoreProcess:
             self._process.wait()
             self._process = None
 
+    def hang(self) -> None:
+        """Stop it where it is; it goes on by `wake`."""
+        os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: _state(self.pid) == "T", "the store has stopped")
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def wipe(self) -> None:
         """Kill it and lose its data."""
         self.kill()
@@ -77,6 +85,63 @@ class StoreProcess:
                 return bool(client.ping())
         except (RedisError, OSError):
             return False
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class SentinelProcess:
+    """A Sentinel that watches one master on loopback, and agrees with one other on a failover."""
+
+    def __init__(self, port: int, service: str, master_port: int, password: str) -> None:
+        self.port = port
+        self._service = service
+        self._folder = Path(tempfile.mkdtemp(prefix="hub-sentinel-"))
+        self._config = self._folder / "sentinel.conf"
+        self._config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
+            f"sentinel monitor {service} 127.0.0.1 {master_port} 2\n"
+            f'sentinel auth-pass {service} "{password}"\n'
+            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel failover-timeout {service} 5000\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        binary = os.environ.get("HUB_TEST_STORE") or str(embedded.command(self._folder)[0])
+        self._process = subprocess.Popen(
+            [binary, str(self._config), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_watching(self) -> bool:
+        """Whether it knows the replica and the other Sentinel: before that it can't fail over."""
+        try:
+            with redis.Redis(port=self.port, decode_responses=True) as client:
+                found = cast("dict[str, Any]", client.sentinel_master(self._service))
+                return int(found["num-slaves"]) > 0 and int(found["num-other-sentinels"]) > 0
+        except (RedisError, OSError):
+            return False
+
+    def master_port(self) -> int:
+        """The port of the master that it names."""
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            return int(cast("Any", client.sentinel_get_master_addr_by_name(self._service))[1])
 
 
 @contextlib.asynccontextmanager

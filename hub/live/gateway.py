@@ -7,6 +7,7 @@ finishes its replay and registers it, a leave. A connection that is lost needs n
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from hub.core import cursor as cursors
@@ -17,8 +18,9 @@ from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
 from hub.live.tail import Batch, Reset, Tail
 from hub.store import keys
-from hub.store.control import Ephemeral
+from hub.store.control import ControlItem, Notice
 from hub.store.log import Entry, Log
+from hub.telemetry import logger
 
 SLICE: Final = 500
 """Writes until the loop gets a chance to do something else."""
@@ -44,7 +46,12 @@ class Gateway:
         self._moved = asyncio.Event()
         self._left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._handlers: dict[str, list[Callable[[Notice], None]]] = {}
         self.draining = False
+
+    def on_notice(self, kind: str, handle: Callable[[Notice], None]) -> None:
+        """Have notices of a kind handled, in the order of the control stream and in turn with the fan-out."""
+        self._handlers.setdefault(kind, []).append(handle)
 
     async def start(self) -> None:
         """Take the position and begin. Raises StoreUnavailable when the store can't be read now."""
@@ -79,6 +86,10 @@ class Gateway:
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """The open connections; a copy, so that they may end meanwhile."""
+        return iter(list(self._connections))
 
     async def reached(self, partition: int, position: Position) -> None:
         """Wait until the fan-out has come to a position."""
@@ -128,10 +139,13 @@ class Gateway:
                     async with self.turn:
                         await self._fan_out(step)
 
-    async def _fan_out(self, step: list[Entry | Ephemeral]) -> None:
+    async def _fan_out(self, step: list[Entry | ControlItem]) -> None:
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
         for item in step:
+            if isinstance(item, Notice):
+                self._tell(item)
+                continue
             cursor = self._advance(item) if isinstance(item, Entry) else None
             for room in self.rooms.of(item.app, item.topic):
                 if room.accepts(item.type):
@@ -158,6 +172,13 @@ class Gateway:
             if written >= SLICE:
                 written = 0
                 await asyncio.sleep(0)
+
+    def _tell(self, notice: Notice) -> None:
+        for handle in self._handlers.get(notice.kind, ()):
+            try:
+                handle(notice)
+            except Exception:
+                logger().exception("notice_failed", kind=notice.kind)
 
     def _advance(self, entry: Entry) -> bytes:
         """Move on to an entry as its fan-out begins; returns its cursor."""
@@ -233,14 +254,14 @@ class Gateway:
                     await self._left.wait()
 
 
-def _steps(batch: Batch) -> list[list[Entry | Ephemeral]]:
+def _steps(batch: Batch) -> list[list[Entry | ControlItem]]:
     """A batch in parts of bounded size: what a connection gets of one part is one write."""
-    steps: list[list[Entry | Ephemeral]] = [[]]
+    steps: list[list[Entry | ControlItem]] = [[]]
     size = 0
-    for item in (*batch.entries, *batch.ephemeral):
+    for item in (*batch.entries, *batch.control):
         if len(steps[-1]) >= STEP_ENTRIES or size > STEP_BYTES:
             steps.append([])
             size = 0
         steps[-1].append(item)
-        size += len(item.body)
+        size += len(item.data if isinstance(item, Notice) else item.body)
     return steps

@@ -16,7 +16,7 @@ from hub.core.errors import HubError
 from hub.live.window import MAX_BYTES, MAX_ENTRIES, Window
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.control import Ephemeral, parse_ephemeral
+from hub.store.control import ControlItem, parse_item
 from hub.store.log import PAGE, Entry, Log, parse_entry
 from hub.store.wire import Reply
 from hub.telemetry import logger
@@ -30,7 +30,7 @@ class Batch(msgspec.Struct, frozen=True):
     """What one read brought."""
 
     entries: list[Entry]
-    ephemeral: list[Ephemeral]
+    control: list[ControlItem]
 
 
 class Reset(msgspec.Struct, frozen=True):
@@ -115,17 +115,17 @@ class Tail:
 
     def _take(self, reply: Reply) -> Batch:
         entries: list[Entry] = []
-        ephemeral: list[Ephemeral] = []
+        control: list[ControlItem] = []
         for name, items in reply:
             if name == keys.CONTROL.encode():
-                ephemeral += [parse_ephemeral(item) for item in items]
+                control += [parse_item(item) for item in items]
                 self._control = items[-1][0].decode()
                 continue
             partition = self._streams[name]
             entries += [parse_entry(partition, item) for item in items]
             ms, seq = entries[-1].position
             self._marks[partition] = self._marks[partition]._replace(ms=ms, seq=seq)
-        return Batch(entries, ephemeral)
+        return Batch(entries, control)
 
     async def _check(self) -> list[Reset]:
         now = asyncio.get_running_loop().time()

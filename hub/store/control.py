@@ -1,18 +1,21 @@
 """The control stream: what web processes tell each other beside the log. It is short, and read by the same tail.
 
-So far it carries ephemeral events, which reach live subscribers only: no log, no cursor, no webhook.
+It carries ephemeral events, which reach live subscribers only (no log, no cursor, no webhook), and notices: something
+about an app changed that open connections have to know of. What a notice says must also stand in the store, since a
+process that was away doesn't read old ones.
 """
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from hub.core.event import Event
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.wire import Reply
+from hub.store.wire import Arg, Reply
 
 MAX_LENGTH: Final = 10_000
+_EVENT: Final = b"event"
 
 
 class Ephemeral(msgspec.Struct, frozen=True):
@@ -24,18 +27,34 @@ class Ephemeral(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """A message between processes: its kind decides what `data`, a JSON text, holds."""
+
+    kind: str
+    app: str
+    data: bytes
+
+
+ControlItem: TypeAlias = Ephemeral | Notice
+
+
 async def send_ephemeral(link: Link, app: str, events: list[Event]) -> None:
     """Send events to every web process, in order."""
-    await link.pipeline(
-        [
-            ("XADD", keys.CONTROL, "MAXLEN", "~", MAX_LENGTH, "*",
-             "a", app, "t", event.topic, "y", event.type, "e", event.body)
-            for event in events
-        ]
-    )  # fmt: skip
+    await link.pipeline([_entry("event", app, "t", event.topic, "y", event.type, "e", event.body) for event in events])
 
 
-def parse_ephemeral(item: Reply) -> Ephemeral:
+async def send_notice(link: Link, kind: str, app: str, data: Any) -> None:
+    """Tell every web process; `data` is encoded as JSON."""
+    await link.call(*_entry(kind, app, "d", msgspec.json.encode(data)))
+
+
+def parse_item(item: Reply) -> ControlItem:
     """An element of the control stream."""
     _, fields = item
-    return Ephemeral(fields[1].decode(), fields[3].decode(), fields[5].decode(), fields[7])
+    if fields[1] == _EVENT:
+        return Ephemeral(fields[3].decode(), fields[5].decode(), fields[7].decode(), fields[9])
+    return Notice(fields[1].decode(), fields[3].decode(), fields[5])
+
+
+def _entry(kind: str, app: str, *fields: Arg) -> tuple[Arg, ...]:
+    return ("XADD", keys.CONTROL, "MAXLEN", "~", MAX_LENGTH, "*", "k", kind, "a", app, *fields)

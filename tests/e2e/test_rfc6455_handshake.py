@@ -1,0 +1,71 @@
+"""The WebSocket handshake by the letter of RFC 6455, section 4.2."""
+
+import pytest
+
+from tests.support.hub import Hub
+from tests.support.raw_ws import ACCEPT, RawWs, request
+
+
+async def test_the_handshake_agrees_on_nothing_that_was_not_offered_and_on_no_extension(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        raw.send(
+            request(
+                sec_websocket_protocol="chat, hub.v1.json, superchat",
+                sec_websocket_extensions="permessage-deflate; client_max_window_bits, x-webkit-deflate-frame",
+                connection="keep-alive, UpGrade",
+                upgrade="WebSocket",
+                origin="https://elsewhere.example",
+            )
+        )
+        status, headers = await raw.head()
+        assert status == 101
+        assert headers["sec-websocket-accept"] == ACCEPT
+        assert headers["sec-websocket-protocol"] == "hub.v1.json"
+        assert headers["upgrade"].lower() == "websocket"
+        assert headers["connection"].lower() == "upgrade"
+        assert "sec-websocket-extensions" not in headers
+    async with RawWs.connect(hub) as raw:
+        raw.send(request(sec_websocket_protocol="chat"))
+        status, headers = await raw.head()
+        assert status == 101
+        assert "sec-websocket-protocol" not in headers
+
+
+async def test_the_handshake_may_come_byte_by_byte(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        await raw.chop(request())
+        assert (await raw.head())[0] == 101
+
+
+FAULTS: dict[str, tuple[bytes, set[int]]] = {
+    "no key": (request(sec_websocket_key=None), {400}),
+    "an empty key": (request(sec_websocket_key=""), {400}),
+    "a key that is not base64": (request(sec_websocket_key="not base64 at all!"), {400}),
+    "a key of 15 bytes": (request(sec_websocket_key="AAAAAAAAAAAAAAAAAAAA"), {400}),
+    "two keys": (
+        request(sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=="),
+        {400},
+    ),
+    "no version": (request(sec_websocket_version=None), {400, 426}),
+    "version 8": (request(sec_websocket_version="8"), {400, 426}),
+    "version 14": (request(sec_websocket_version="14"), {400, 426}),
+    "POST": (request(first="POST /v1/ws HTTP/1.1", content_length="0"), {400, 404, 405}),
+    "another upgrade": (request(upgrade="h2c"), {400, 404, 426}),
+    "no upgrade": (request(upgrade=None, connection=None), {400, 404, 426}),
+    "no connection: upgrade": (request(connection="close"), {400, 404, 426}),
+    "another path": (request("/v1/nothing"), {403, 404}),
+    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400}),
+    "a header line of 70,000 bytes": (request(x_long="x" * 70_000), {400, 431}),
+    "1,000 headers": (request(**{f"x-{n}": "1" for n in range(1000)}), {400, 431}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_faulty_handshake_is_answered_and_ended(hub: Hub, fault: str) -> None:
+    sent, allowed = FAULTS[fault]
+    async with RawWs.connect(hub) as raw:
+        raw.send(sent)
+        status, _ = await raw.head()
+        assert status in allowed
+        raw.writer.write_eof()
+        await raw.ended()

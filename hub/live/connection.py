@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hub.core import frames
+from hub.core.claims import Principal
 
 if TYPE_CHECKING:
     from hub.live.rooms import Room
@@ -45,25 +46,15 @@ class RawPath(Protocol):
 class Connection:
     """One subscriber: its rooms, and its write path. Subclasses know the transport."""
 
-    __slots__ = (
-        "app",
-        "closed",
-        "expires_at",
-        "interval",
-        "next_beat",
-        "replaying",
-        "rooms",
-        "seat",
-        "transport",
-        "write",
-    )
+    __slots__ = ("closed", "ended", "interval", "next_beat", "principal", "replaying", "rooms",
+                 "seat", "transport", "write")  # fmt: skip
 
-    def __init__(self, app: str, transport: str, interval: float, expires_at: float | None) -> None:
-        self.app = app
+    def __init__(self, transport: str, interval: float) -> None:
         self.transport = transport
         self.interval = interval
         self.next_beat = 0.0
-        self.expires_at = expires_at
+        self.principal: Principal | None = None
+        """Whose it is; None until it has authenticated. The connection ends when this does."""
         self.replaying = 0
         """Joins whose replay is under way: until it has ended, the gateway's cursor isn't the client's."""
         self.rooms: dict[str, Room] = {}
@@ -72,6 +63,8 @@ class Connection:
         """Its place among the sole members of a room, while it is in one room only."""
         self.write: Callable[[bytes], None] = nowhere
         self.closed = False
+        self.ended: tuple[int, str] | None = None
+        """Close code and reason, when it was the hub that ended it."""
 
     @property
     def framed(self) -> bool:
@@ -119,8 +112,8 @@ class RawConnection(Connection):
 
     __slots__ = ("_caught_up", "_fd", "_paused_since", "_raw", "_transport")
 
-    def __init__(self, raw: RawPath, app: str, transport: str, interval: float, expires_at: float | None) -> None:
-        super().__init__(app, transport, interval, expires_at)
+    def __init__(self, raw: RawPath, transport: str, interval: float) -> None:
+        super().__init__(transport, interval)
         self._raw = raw
         self._transport = raw.transport
         encrypted = raw.transport.get_extra_info("ssl_object") is not None
@@ -138,6 +131,7 @@ class RawConnection(Connection):
 
     def close(self, code: int, reason: str = "") -> None:
         if not self.closed:
+            self.ended = (code, reason)
             self.lost()
             self._raw.close_live(code, reason)
 
@@ -197,16 +191,15 @@ class RawConnection(Connection):
 class PlainConnection(Connection):
     """On any other ASGI server: what is written waits here until the route's own task has sent it."""
 
-    __slots__ = ("_behind_since", "_chunks", "_size", "_taken", "_wake", "ended")
+    __slots__ = ("_behind_since", "_chunks", "_size", "_taken", "_wake")
 
-    def __init__(self, app: str, transport: str, interval: float, expires_at: float | None) -> None:
-        super().__init__(app, transport, interval, expires_at)
+    def __init__(self, transport: str, interval: float) -> None:
+        super().__init__(transport, interval)
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._behind_since: float | None = None
         self._wake = asyncio.Event()
         self._taken = asyncio.Event()
-        self.ended: tuple[int, str] | None = None
         self.write = self._queue
 
     @property

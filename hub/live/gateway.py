@@ -230,7 +230,8 @@ class Gateway:
                 await asyncio.sleep(0)
 
     def _attend(self, connection: Connection, now: float) -> None:
-        if connection.expires_at is not None and connection.expires_at <= notices.now():
+        expires_at = None if connection.principal is None else connection.principal.expires_at
+        if expires_at is not None and expires_at <= notices.now():
             connection.close(TOKEN_EXPIRED, "token expired")
         elif connection.slow_for(now) > SLOW_SECONDS:
             connection.close(SLOW_CONSUMER, "slow consumer")

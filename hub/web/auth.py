@@ -4,7 +4,7 @@ from starlette.requests import HTTPConnection
 
 from hub.core.claims import Principal
 from hub.core.errors import Unauthenticated
-from hub.web.context import context
+from hub.web.context import Context, context
 
 
 async def authenticate(request: HTTPConnection, scope: str) -> Principal:
@@ -20,12 +20,11 @@ async def authenticate(request: HTTPConnection, scope: str) -> Principal:
 async def authenticate_live(request: HTTPConnection) -> Principal | None:
     """Who opens a live connection: by header, or by `?token=` for clients that can't set one. None without either."""
     token = bearer(request) or request.query_params.get("token")
-    return None if token is None else await identify(request, token)
+    return None if token is None else await identify(context(request), token)
 
 
-async def identify(request: HTTPConnection, token: str) -> Principal:
+async def identify(resources: Context, token: str) -> Principal:
     """The holder of a JWT or an API key, or Unauthenticated."""
-    resources = context(request)
     if token.count(".") == 2 and not resources.access.is_bootstrap(token):
         return resources.tokens.verify(token)
     return await resources.access.principal(token)

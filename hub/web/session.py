@@ -1,42 +1,98 @@
 """A WebSocket session: what each of a client's messages does."""
 
+import asyncio
+import secrets
 import time
-
-from starlette.websockets import WebSocket
+from typing import Final
 
 from hub.core import cursor as cursors
 from hub.core import event as events
 from hub.core.claims import Principal
-from hub.core.errors import Forbidden, HubError, Invalid
+from hub.core.errors import Forbidden, HubError, Invalid, Unauthenticated
 from hub.core.event import EventInput
+from hub.core.frames import close_reason
 from hub.core.topics import check_pattern, check_type_pattern
 from hub.live import notices
 from hub.live.connection import Connection
 from hub.live.replay import Announce, Start
 from hub.live.rooms import RoomKey
+from hub.telemetry import logger
 from hub.web.auth import identify
-from hub.web.context import context
-from hub.web.http import now_ms, request_id
+from hub.web.context import Context
+from hub.web.http import now_ms
 from hub.web.messages import Authenticate, Broadcast, JoinRoom, LeaveRoom, Ping, Ref, parse, reference
 from hub.web.publish import publish_all
 from hub.web.sse import MAX_HISTORY
 
-MAX_ROOMS = 500
+MAX_ROOMS: Final = 500
 """Rooms that one connection may be in."""
-MAX_TYPES = 100
+MAX_TYPES: Final = 100
+HEARTBEAT: Final = 25.0
+AUTHENTICATE_WITHIN: Final = 10.0
 
 
 class Session:
-    """One client's side of the conversation."""
+    """One client's side of the conversation, from the accepted handshake to the end of the connection."""
 
-    def __init__(self, socket: WebSocket, connection: Connection, principal: Principal) -> None:
-        self._socket = socket
+    __slots__ = ("_began", "_connection", "_deadline", "_request_id", "_resources")
+
+    def __init__(self, resources: Context, connection: Connection, request_id: str) -> None:
+        self._resources = resources
         self._connection = connection
-        self._principal = principal
-        self._resources = context(socket)
+        self._request_id = request_id
+        self._deadline: asyncio.TimerHandle | None = None
+        self._began = time.monotonic()
+
+    @property
+    def _principal(self) -> Principal:
+        assert self._connection.principal is not None
+        return self._connection.principal
+
+    def await_credential(self) -> None:
+        """Give the client its time to send a first `authenticate`."""
+        late = Unauthenticated(f"No credential came within {AUTHENTICATE_WITHIN:.0f} s")
+        self._deadline = asyncio.get_running_loop().call_later(AUTHENTICATE_WITHIN, self.refuse, late)
+
+    def refuse(self, fault: HubError) -> None:
+        """End a connection that has no right to be."""
+        self._connection.close(fault.close_code, close_reason(fault.message))
+
+    def open(self, principal: Principal) -> None:
+        """Begin to serve an authenticated client."""
+        self._connection.principal = principal
+        self._resources.gateway.add(self._connection)
+        self._connection.send(
+            notices.message(
+                "connected",
+                connection_id=f"conn_{secrets.token_hex(8)}",
+                user=principal.user or False,
+                heartbeat=int(HEARTBEAT),
+                cursor=self._resources.gateway.cursor(),
+            )
+        )
+
+    def end(self) -> None:
+        """The connection is gone."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        connection, principal = self._connection, self._connection.principal
+        logger().info(
+            "websocket_ended",
+            request_id=self._request_id,
+            user=None if principal is None else principal.user,
+            key=None if principal is None else principal.key_id,
+            rooms=len(connection.rooms),
+            duration=round(time.monotonic() - self._began, 2),
+            closed_by="client" if connection.ended is None else "hub",
+            code=None if connection.ended is None else connection.ended[0],
+        )
+        self._resources.gateway.drop(connection)
 
     async def handle(self, data: bytes) -> None:
         """Carry out one message; a fault is answered with `error` and its `ref`, and ends nothing."""
+        if self._connection.principal is None:
+            await self._first(data)
+            return
         try:
             message = parse(data)
             match message:
@@ -52,6 +108,21 @@ class Session:
                     self._answer("pong", message.ref)
         except HubError as exc:
             self._answer("error", reference(data), code=exc.code, message=exc.message)
+
+    async def _first(self, data: bytes) -> None:
+        try:
+            message = parse(data)
+            if not isinstance(message, Authenticate):
+                raise Unauthenticated("The first message must be authenticate")
+            principal = await identify(self._resources, message.token)
+        except HubError as exc:
+            self.refuse(exc)
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if not self._connection.closed:
+            self._connection.send(authenticated(principal, message.ref))
+            self.open(principal)
 
     def _answer(self, kind: str, ref: Ref, **fields: object) -> None:
         self._connection.send(notices.message(kind, **fields, ref=ref))
@@ -90,16 +161,15 @@ class Session:
             max_bytes=self._resources.settings.max_event_bytes,
         )
         self._principal.require_publish(built.topic)
-        (done,) = await publish_all(self._resources, self._principal.app, [built], request_id(self._socket))
+        (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
         self._answer("ack", message.ref, id=done["id"], cursor=done["cursor"], duplicate=done["duplicate"] or None)
 
     async def _authenticate(self, message: Authenticate) -> None:
         """A new token for the same user: the connection lives on until that one ends."""
-        renewed = await identified(self._socket, message.token)
+        renewed = await identify(self._resources, message.token)
         if (renewed.app, renewed.user) != (self._principal.app, self._principal.user):
             raise Forbidden("The token is another user's or app's; open a connection of its own for it")
-        self._principal = renewed
-        self._connection.expires_at = renewed.expires_at
+        self._connection.principal = renewed
         for name in list(self._connection.rooms):
             try:
                 renewed.require_subscribe(name)
@@ -107,10 +177,6 @@ class Session:
                 await self._resources.gateway.leave(self._connection, name)
                 self._answer("room_left", None, room=name, reason="the new token doesn't grant it")
         self._connection.send(authenticated(renewed, message.ref))
-
-
-async def identified(socket: WebSocket, token: str) -> Principal:
-    return await identify(socket, token)
 
 
 def authenticated(principal: Principal, ref: Ref) -> bytes:

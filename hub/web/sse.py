@@ -55,7 +55,8 @@ async def stream(request: Request) -> Response:
     start = _start(request)
     if framed:
         return RawStream(gateway, raw, key, start, principal)
-    connection = PlainConnection(principal.app, "sse", HEARTBEAT, principal.expires_at)
+    connection = PlainConnection("sse", HEARTBEAT)
+    connection.principal = principal
     return sse.EventSourceResponse(_blocks(gateway, connection, key, start), headers=_HEADERS, ping=2**31)
 
 
@@ -69,7 +70,8 @@ class RawStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        connection = RawConnection(self._raw, self._key.app, "sse", HEARTBEAT, self._principal.expires_at)
+        connection = RawConnection(self._raw, "sse", HEARTBEAT)
+        connection.principal = self._principal
         connection.send(notices.retry())
         self._gateway.add(connection)
         joining = asyncio.ensure_future(self._gateway.join(connection, "stream", self._key, self._start, _connected))

@@ -2,97 +2,76 @@
 
 import asyncio
 import contextlib
-import secrets
 from typing import Any, Final
 
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from hub.core import frames
 from hub.core.claims import Principal
-from hub.core.errors import HubError, Unauthenticated
-from hub.live import notices
-from hub.live.connection import Connection, PlainConnection, RawConnection
+from hub.core.errors import HubError
+from hub.live.connection import PlainConnection, RawConnection
 from hub.web.auth import authenticate_live
 from hub.web.context import context
-from hub.web.messages import Authenticate, parse
+from hub.web.http import request_id
 from hub.web.protocols import EXTENSION, LiveWebSocket
-from hub.web.session import Session, authenticated, identified
+from hub.web.session import HEARTBEAT, Session
 
 SUBPROTOCOL: Final = "hub.v1.json"
-HEARTBEAT: Final = 25.0
-AUTHENTICATE_WITHIN: Final = 10.0
 _DISCONNECTED: Final = (WebSocketDisconnect, RuntimeError)
 """RuntimeError is how starlette says that the close was already taken."""
 
 
 async def websocket(socket: WebSocket) -> None:
-    """Accept, authenticate, serve. Whatever ends it is a close code (see core.errors): browsers see nothing else."""
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
+    """Accept, then authenticate: whatever is wrong is a close code (see core.errors), since browsers see nothing else.
+
+    On the hub's own server the connection is handed over to a slim protocol, and this coroutine ends.
+    """
+    fault: HubError | None = None
+    principal: Principal | None = None
     try:
-        principal, first = await _who(socket)
+        principal = await authenticate_live(socket)
     except HubError as exc:
-        with contextlib.suppress(*_DISCONNECTED):
-            await socket.close(exc.close_code, frames.close_reason(exc.message))
-        return
+        fault = exc
+    try:
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
     except _DISCONNECTED:
         return
     raw = socket.scope.get("extensions", {}).get(EXTENSION)
-    if isinstance(raw, LiveWebSocket):
-        await _serve(socket, RawConnection(raw, principal.app, "ws", HEARTBEAT, principal.expires_at), principal, first)
-        return
-    connection = PlainConnection(principal.app, "ws", HEARTBEAT, principal.expires_at)
+    if not isinstance(raw, LiveWebSocket):
+        connection = PlainConnection("ws", HEARTBEAT)
+        session = Session(context(socket), connection, request_id(socket))
+        _begin(session, principal, fault)
+        await _converse(socket, connection, session)
+    elif (slim := raw.hand_over()) is not None:
+        session = Session(context(socket), RawConnection(slim, "ws", HEARTBEAT), request_id(socket))
+        _begin(session, principal, fault)
+        raw.serve(slim, session)
+
+
+def _begin(session: Session, principal: Principal | None, fault: HubError | None) -> None:
+    if fault is not None:
+        session.refuse(fault)
+    elif principal is not None:
+        session.open(principal)
+    else:
+        session.await_credential()
+
+
+async def _converse(socket: WebSocket, connection: PlainConnection, session: Session) -> None:
+    """Serve on a server without the raw path, for as long as the connection lasts."""
     pump = asyncio.ensure_future(_pump(socket, connection))
     try:
-        await _serve(socket, connection, principal, first)
+        while not connection.closed:
+            await session.handle(await _receive(socket))
+    except _DISCONNECTED:
+        pass
     finally:
         connection.close(1000)
+        session.end()
         await pump
 
 
-async def _who(socket: WebSocket) -> tuple[Principal, Authenticate | None]:
-    """The credential of the handshake, or of a first `authenticate` message."""
-    principal = await authenticate_live(socket)
-    if principal is not None:
-        return principal, None
-    try:
-        async with asyncio.timeout(AUTHENTICATE_WITHIN):
-            message = parse(await receive(socket))
-    except TimeoutError:
-        raise Unauthenticated(f"No credential came within {AUTHENTICATE_WITHIN:.0f} s") from None
-    if not isinstance(message, Authenticate):
-        raise Unauthenticated("The first message must be authenticate")
-    return await identified(socket, message.token), message
-
-
-async def _serve(socket: WebSocket, connection: Connection, principal: Principal, first: Authenticate | None) -> None:
-    resources = context(socket)
-    session = Session(socket, connection, principal)
-    resources.gateway.add(connection)
-    try:
-        if first is not None:
-            connection.send(authenticated(principal, first.ref))
-        connection.send(
-            notices.message(
-                "connected",
-                connection_id=f"conn_{secrets.token_hex(8)}",
-                user=principal.user or False,
-                heartbeat=int(HEARTBEAT),
-                cursor=resources.gateway.cursor(),
-            )
-        )
-        while not connection.closed:
-            await session.handle(await receive(socket))
-    except _DISCONNECTED:
-        pass
-    except Exception:
-        connection.close(1011, "internal error")
-        raise
-    finally:
-        resources.gateway.drop(connection)
-
-
-async def receive(socket: WebSocket) -> bytes:
+async def _receive(socket: WebSocket) -> bytes:
     """The next message's bytes, text or binary."""
     message: Any = await socket.receive()
     if message["type"] == "websocket.disconnect":
@@ -102,7 +81,7 @@ async def receive(socket: WebSocket) -> bytes:
 
 
 async def _pump(socket: WebSocket, connection: PlainConnection) -> None:
-    """Send what the gateway wrote, on a server without the raw path: one JSON text a line."""
+    """Send what the gateway wrote: one JSON text a line."""
     with contextlib.suppress(*_DISCONNECTED):
         async for chunk in connection.chunks():
             for line in chunk.splitlines():

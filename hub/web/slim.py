@@ -1,0 +1,169 @@
+"""The WebSocket after its handshake: a small protocol that an idle connection keeps little memory in.
+
+The handshake is an ASGI affair, of uvicorn and the routes; then the transport is handed over to this class, and what
+served the handshake is gone. It is the connection's raw path (see live.connection.RawPath).
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any, Final, Protocol
+
+from hub.core import frames
+from hub.core.messages import Close, Item, Message, MessageReader, Ping, Violation
+from hub.live.connection import RawConnection
+from hub.telemetry import logger
+from hub.web.sockets import FORCE_AFTER, tune
+
+INBOX_MESSAGES: Final = 16
+"""Messages that may wait while one is handled; beyond them nothing is read from the client."""
+
+
+class Conversation(Protocol):
+    """Whoever handles the messages: see web.session."""
+
+    async def handle(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class SlimWebSocket(asyncio.Protocol):
+    """Reads messages, answers pings and the close, and knows when the client is gone."""
+
+    __slots__ = ("_all", "_closing", "_connection", "_force", "_inbox", "_reader", "_session", "_task", "transport")
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], max_size: int) -> None:
+        self.transport = transport
+        self._all = connections
+        self._all.add(self)
+        self._reader = MessageReader(max_size)
+        self._inbox: deque[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._connection: RawConnection | None = None
+        self._session: Conversation | None = None
+        self._force: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    def attach(self, connection: RawConnection) -> None:
+        """From now on only this connection writes."""
+        self._connection = connection
+        tune(self.transport)
+
+    def serve(self, session: Conversation, early: bytes) -> None:
+        """Hand messages to the session, those first that came amid the handshake."""
+        self._session = session
+        if early:
+            self.data_received(early)
+
+    def shutdown(self) -> None:
+        """What the server calls at its end, when the connection was not drained before."""
+        if self._connection is not None:
+            self._connection.close(1012)
+        self.transport.abort()
+
+    # -- the transport's callbacks -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        items: list[Item] = []
+        violation: Violation | None = None
+        try:
+            self._reader.feed(data, items)
+        except Violation as exc:
+            violation = exc
+        for item in items:
+            self._take(item)
+        if violation is not None:
+            self._fail(violation)
+
+    def pause_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.paused()
+
+    def resume_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._connection is not None:
+            self._connection.lost()
+        if self._force is not None:
+            self._force.cancel()
+        self._all.discard(self)
+        if self._session is not None:
+            self._session.end()
+        self._session = None
+
+    # -- what the client says ----------------------------------------------------------------------------------------
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Close):
+            self._closed_by_client(item)
+        elif self._closing:  # past our close frame only the client's is of interest
+            return
+        elif isinstance(item, Ping):
+            if self._connection is not None:
+                self._connection.write(frames.ws_frame(item.payload, frames.PONG))
+        else:
+            self._receive(item)
+
+    def _receive(self, message: Message) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(message.data)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+        elif len(self._inbox) == INBOX_MESSAGES:
+            self.transport.pause_reading()
+
+    async def _work(self) -> None:
+        """Handle what waits, one after the other; an idle connection has no task."""
+        try:
+            while self._inbox and self._session is not None and not self._closing:
+                await self._session.handle(self._inbox.popleft())
+                if len(self._inbox) == INBOX_MESSAGES - 1:
+                    self._resume_reading()
+        except Exception:
+            logger().exception("websocket_failed")
+            self._close(1011, "internal error")
+        finally:
+            self._inbox = self._task = None
+            if not self.transport.is_closing():
+                self._resume_reading()
+
+    def _closed_by_client(self, close: Close) -> None:
+        if self._connection is not None:
+            self._connection.lost()
+        if not self._closing:
+            self._closing = True
+            answer = frames.ws_frame(b"", frames.CLOSE) if close.code == 1005 else frames.ws_close(close.code)
+            self.transport.write(answer)
+        self.transport.close()
+        self._abort_soon()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def close_live(self, code: int, reason: str) -> None:
+        """Send the close frame behind what was written and wait for the client's; abort after FORCE_AFTER."""
+        if self._closing or self.transport.is_closing():
+            return
+        self._closing = True
+        self.transport.write(frames.ws_close(code, reason))
+        self._resume_reading()
+        self._abort_soon()
+
+    def _fail(self, violation: Violation) -> None:
+        """Fail the connection (section 7.1.7): say why, and read nothing more."""
+        self._close(violation.code, violation.reason)
+        self.transport.close()
+
+    def _close(self, code: int, reason: str) -> None:
+        if self._connection is not None:
+            self._connection.close(code, reason)
+
+    def _resume_reading(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it wasn't paused
+            self.transport.resume_reading()
+
+    def _abort_soon(self) -> None:
+        if self._force is None:
+            self._force = asyncio.get_running_loop().call_later(FORCE_AFTER, self.transport.abort)

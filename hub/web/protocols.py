@@ -1,7 +1,6 @@
 """The server's two protocols, which hand an application the connection's raw write path (ASGI extension `hub.raw`).
 
-They keep uvicorn's parsing and ASGI contract. A WebSocket is handed over to a slim protocol after its handshake; an
-HTTP response that never ends is told of pause and loss, and its close can't be held up by a client that reads nothing.
+They keep uvicorn's parsing and ASGI contract; after the handshake a live connection is handed over to a slim protocol.
 """
 
 import asyncio
@@ -10,11 +9,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from hub.core import frames
-from hub.live import notices
-from hub.live.connection import RawConnection
-from hub.web.slim import Conversation, SlimWebSocket
-from hub.web.sockets import FORCE_AFTER, tune
+from hub.web.slim import Conversation, SlimStream, SlimWebSocket
 
 EXTENSION: Final = "hub.raw"
 _REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -72,43 +67,22 @@ class _HandedOver:
 
 
 class LiveHttp(HttpToolsProtocol):
-    """HTTP/1.1, whose response body may be written straight to `transport` as chunks (server-sent events)."""
-
-    _connection: RawConnection | None = None
-    _force: asyncio.TimerHandle | None = None
+    """HTTP/1.1, until a response begins that never ends (server-sent events)."""
 
     def on_message_begin(self) -> None:
-        if self._connection is not None:  # a second request behind a stream that never ends
-            self._connection.lost()
-            self.transport.close()
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
 
-    def attach(self, connection: RawConnection) -> None:
-        """From now on only this connection writes."""
-        self._connection = connection
-        tune(self.transport)
+    def hand_over(self) -> SlimStream | None:
+        """Give the transport to a slim protocol, after a chunked response was begun; None when the client is gone.
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._connection is not None:
-            self._connection.paused()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._connection is not None:
-            self._connection.resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection is not None:
-            self._connection.lost()
-        if self._force is not None:
-            self._force.cancel()
-        super().connection_lost(exc)
-
-    def close_live(self, code: int, reason: str) -> None:
-        """End the chunked body properly behind a `retry:`; abort after FORCE_AFTER."""
-        if not self.transport.is_closing():
-            self.transport.write(frames.http_chunk(notices.retry()) + frames.LAST_CHUNK)
-            self.transport.close()
-            self._force = asyncio.get_running_loop().call_later(FORCE_AFTER, self.transport.abort)
+        For uvicorn the request ends as one whose client went away.
+        """
+        if self.cycle.disconnected or self.transport.is_closing():
+            return None
+        slim = SlimStream(self.transport, cast("set[Any]", self.connections))
+        self.connections.discard(self)
+        self.transport.set_protocol(slim)
+        self.cycle.disconnected = True
+        cast("dict[str, Any]", self.scope)["extensions"].pop(EXTENSION)  # else a cycle keeps both alive
+        return slim

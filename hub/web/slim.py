@@ -1,7 +1,7 @@
-"""The WebSocket after its handshake: a small protocol that an idle connection keeps little memory in.
+"""Live connections after their handshake: small protocols in which an idle connection keeps little memory.
 
-The handshake is an ASGI affair, of uvicorn and the routes; then the transport is handed over to this class, and what
-served the handshake is gone. It is the connection's raw path (see live.connection.RawPath).
+The handshake is an ASGI affair, of uvicorn and the routes; then the transport is handed over to one of these classes,
+and what served the handshake is gone. They are the connection's raw path (see live.connection.RawPath).
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from hub.core import frames
 from hub.core.messages import Close, Item, Message, MessageReader, Ping, Violation
+from hub.live import notices
 from hub.live.connection import RawConnection
 from hub.telemetry import logger
 from hub.web.sockets import FORCE_AFTER, tune
@@ -19,28 +20,29 @@ INBOX_MESSAGES: Final = 16
 """Messages that may wait while one is handled; beyond them nothing is read from the client."""
 
 
-class Conversation(Protocol):
-    """Whoever handles the messages: see web.session."""
-
-    async def handle(self, data: bytes) -> None: ...
+class Lasting(Protocol):
+    """What a live connection serves: it is told when that is over."""
 
     def end(self) -> None: ...
 
 
-class SlimWebSocket(asyncio.Protocol):
-    """Reads messages, answers pings and the close, and knows when the client is gone."""
+class Conversation(Lasting, Protocol):
+    """Whoever handles a WebSocket's messages: see web.session."""
 
-    __slots__ = ("_all", "_closing", "_connection", "_force", "_inbox", "_reader", "_session", "_task", "transport")
+    async def handle(self, data: bytes) -> None: ...
 
-    def __init__(self, transport: asyncio.Transport, connections: set[Any], max_size: int) -> None:
+
+class Slim(asyncio.Protocol):
+    """What both have in common: they tell the connection's writer what happens to its transport."""
+
+    __slots__ = ("_all", "_closing", "_connection", "_force", "_served", "transport")
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any]) -> None:
         self.transport = transport
         self._all = connections
         self._all.add(self)
-        self._reader = MessageReader(max_size)
-        self._inbox: deque[bytes] | None = None
-        self._task: asyncio.Task[None] | None = None
         self._connection: RawConnection | None = None
-        self._session: Conversation | None = None
+        self._served: Lasting | None = None
         self._force: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -49,31 +51,11 @@ class SlimWebSocket(asyncio.Protocol):
         self._connection = connection
         tune(self.transport)
 
-    def serve(self, session: Conversation, early: bytes) -> None:
-        """Hand messages to the session, those first that came amid the handshake."""
-        self._session = session
-        if early:
-            self.data_received(early)
-
     def shutdown(self) -> None:
         """What the server calls at its end, when the connection was not drained before."""
         if self._connection is not None:
             self._connection.close(1012)
         self.transport.abort()
-
-    # -- the transport's callbacks -----------------------------------------------------------------------------------
-
-    def data_received(self, data: bytes) -> None:
-        items: list[Item] = []
-        violation: Violation | None = None
-        try:
-            self._reader.feed(data, items)
-        except Violation as exc:
-            violation = exc
-        for item in items:
-            self._take(item)
-        if violation is not None:
-            self._fail(violation)
 
     def pause_writing(self) -> None:
         if self._connection is not None:
@@ -89,8 +71,70 @@ class SlimWebSocket(asyncio.Protocol):
         if self._force is not None:
             self._force.cancel()
         self._all.discard(self)
-        if self._session is not None:
-            self._session.end()
+        if self._served is not None:
+            self._served.end()
+        self._served = None
+
+    def _abort_soon(self) -> None:
+        if self._force is None:
+            self._force = asyncio.get_running_loop().call_later(FORCE_AFTER, self.transport.abort)
+
+
+class SlimStream(Slim):
+    """An HTTP response that never ends: chunks go out, and the client has nothing more to say."""
+
+    __slots__ = ()
+
+    def serve(self, served: Lasting) -> None:
+        self._served = served
+
+    def data_received(self, data: bytes) -> None:
+        """A second request behind a stream that never ends."""
+        if self._connection is not None:
+            self._connection.lost()
+        self.transport.close()
+
+    def close_live(self, code: int, reason: str) -> None:
+        """End the chunked body properly behind a `retry:`; abort after FORCE_AFTER."""
+        if not self._closing and not self.transport.is_closing():
+            self._closing = True
+            self.transport.write(frames.http_chunk(notices.retry()) + frames.LAST_CHUNK)
+            self.transport.close()
+            self._abort_soon()
+
+
+class SlimWebSocket(Slim):
+    """Reads messages, answers pings and the close, and knows when the client is gone."""
+
+    __slots__ = ("_inbox", "_reader", "_session", "_task")
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], max_size: int) -> None:
+        super().__init__(transport, connections)
+        self._reader = MessageReader(max_size)
+        self._inbox: deque[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._session: Conversation | None = None
+
+    def serve(self, session: Conversation, early: bytes) -> None:
+        """Hand messages to the session, those first that came amid the handshake."""
+        self._served = self._session = session
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        items: list[Item] = []
+        violation: Violation | None = None
+        try:
+            self._reader.feed(data, items)
+        except Violation as exc:
+            violation = exc
+        for item in items:
+            self._take(item)
+        if violation is not None:
+            self._fail(violation)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._session = None
 
     # -- what the client says ----------------------------------------------------------------------------------------
@@ -163,7 +207,3 @@ class SlimWebSocket(asyncio.Protocol):
     def _resume_reading(self) -> None:
         with contextlib.suppress(RuntimeError):  # it wasn't paused
             self.transport.resume_reading()
-
-    def _abort_soon(self) -> None:
-        if self._force is None:
-            self._force = asyncio.get_running_loop().call_later(FORCE_AFTER, self.transport.abort)

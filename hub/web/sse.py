@@ -1,7 +1,5 @@
 """`GET /v1/stream`: server-sent events (WHATWG HTML, section 9.2), resumed by Last-Event-ID."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -18,12 +16,12 @@ from hub.core.errors import Invalid, NotAcceptable, Unauthenticated
 from hub.core.topics import check_pattern, check_type_pattern
 from hub.live import notices
 from hub.live.connection import PlainConnection, RawConnection
-from hub.live.gateway import Gateway
 from hub.live.replay import Start
 from hub.live.rooms import RoomKey
 from hub.web.auth import authenticate_live
 from hub.web.context import context
-from hub.web.http import check_query, query_limit
+from hub.web.http import check_query, query_limit, request_id
+from hub.web.listening import Listening
 from hub.web.protocols import EXTENSION, LiveHttp
 
 MAX_TOPICS: Final = 100
@@ -51,59 +49,45 @@ async def stream(request: Request) -> Response:
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
     key = RoomKey(principal.app, patterns, types, "sse", framed, named)
-    gateway = context(request).gateway
     start = _start(request)
     if framed:
-        return RawStream(gateway, raw, key, start, principal)
+        return RawStream(raw, request, principal, key, start)
     connection = PlainConnection("sse", HEARTBEAT)
     connection.principal = principal
-    return sse.EventSourceResponse(_blocks(gateway, connection, key, start), headers=_HEADERS, ping=2**31)
+    listening = Listening(context(request).gateway, connection, request_id(request))
+    return sse.EventSourceResponse(_blocks(connection, listening, key, start), headers=_HEADERS, ping=2**31)
 
 
 class RawStream(Response):
-    """A stream whose chunks are written by the gateway, straight to the transport."""
+    """A stream whose chunks are written by the gateway, straight to the socket: this call ends when it has begun."""
 
-    def __init__(self, gateway: Gateway, raw: LiveHttp, key: RoomKey, start: Start, principal: Principal) -> None:
+    def __init__(self, raw: LiveHttp, request: Request, principal: Principal, key: RoomKey, start: Start) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._gateway, self._raw, self._key, self._start, self._principal = gateway, raw, key, start, principal
+        self._raw, self._request, self._principal, self._key, self._start = raw, request, principal, key, start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        connection = RawConnection(self._raw, "sse", HEARTBEAT)
+        if (slim := self._raw.hand_over()) is None:
+            return
+        connection = RawConnection(slim, "sse", HEARTBEAT)
         connection.principal = self._principal
-        connection.send(notices.retry())
-        self._gateway.add(connection)
-        joining = asyncio.ensure_future(self._gateway.join(connection, "stream", self._key, self._start, _connected))
-        try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        finally:
-            self._gateway.drop(connection)
-            joining.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await joining
+        listening = Listening(context(self._request).gateway, connection, request_id(self._request))
+        slim.serve(listening)
+        listening.begin(self._key, self._start)
 
 
-async def _blocks(gateway: Gateway, connection: PlainConnection, key: RoomKey, start: Start) -> AsyncIterator[bytes]:
-    connection.send(notices.retry())
-    gateway.add(connection)
-    joining = asyncio.ensure_future(gateway.join(connection, "stream", key, start, _connected))
+async def _blocks(
+    connection: PlainConnection, listening: Listening, key: RoomKey, start: Start
+) -> AsyncIterator[bytes]:
+    listening.begin(key, start)
     try:
         async for chunk in connection.chunks():
             yield chunk
         yield notices.retry()
     finally:
         connection.close(1000)
-        gateway.drop(connection)
-        joining.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await joining
-
-
-def _connected(cursor: str, recovered: bool | None) -> bytes:
-    data = {"cursor": cursor} if recovered is None else {"cursor": cursor, "recovered": recovered}
-    return notices.block("hub.connected", cursor, data)
+        listening.end()
 
 
 def _selection(request: Request, principal: Principal) -> tuple[tuple[str, ...], tuple[str, ...], bool]:

@@ -295,6 +295,17 @@ async def test_positions_at_the_edges_of_their_range_are_read_both_ways(link: Li
         assert all(cursors.decode(cursor)[0].position == entry.position for entry, cursor in found.entries)
 
 
+async def test_events_of_one_moment_in_several_partitions_have_one_order(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    for partition in range(3):
+        fields = ("a", APP, "t", "orders.42", "y", "t", "i", f"x{partition}", "r", "", "e", "{}")
+        for one in ("7-0", "7-1"):
+            await link.call("XADD", keys.log(partition), one, *fields)
+    forward = [(entry.position, entry.id) for entry, _ in (await everything(log, limit=2)).entries]
+    back = [(entry.position, entry.id) for entry, _ in (await everything(log, limit=2, newest_first=True)).entries]
+    assert forward == back[::-1] == [((7, seq), f"x{partition}") for seq in (0, 1) for partition in range(3)]
+
+
 async def test_a_cursor_that_names_a_partition_that_is_not_there_is_refused(link: Link) -> None:
     log = log_on(link, partitions=2)
     epoch = (await log.observe(0))[0]

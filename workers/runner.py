@@ -48,9 +48,9 @@ class Worker:
         self._url = url
         self._link = link
         self._token = secrets.token_hex(6)
-        self._log = Log(
-            link, partitions=settings.partitions, retention=settings.retention, durability=settings.durability
-        )
+        # Operational events need no durability wait, which would hold up claims on this link: the outbox lets go of one
+        # only after it was appended, so a store that loses the append still has it there.
+        self._log = Log(link, partitions=settings.partitions, retention=settings.retention)
         self._queues = Queues(link, partitions=settings.delivery_partitions, retention=settings.attempt_retention)
 
     async def run(self, stack: contextlib.AsyncExitStack) -> None:

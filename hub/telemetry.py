@@ -1,6 +1,7 @@
 """Structured logs: one wide line per request and per attempt, JSON for machines and columns for people."""
 
 import logging
+import os
 import sys
 from typing import Any, TypeAlias
 
@@ -27,7 +28,7 @@ def configure(settings: Settings, role: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(role=role)
+    structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
     # Libraries log through the standard module: only their faults pass. Uvicorn's own lines would hold whole URLs,
     # tokens included, and repeat what the hub has logged already.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)

@@ -5,7 +5,7 @@
  *   load --mode ws|sse|none --port P --phases LIST [--subscribers N] [--rooms R] ...
  *
  *   --mode none        publishes without subscribers
- *   --peer hub|limit   what is there: the Hub (docs: api.md) or limit.c
+ *   --peer hub|limit|nchan|socketio|ws    what is there (load_peers.c)
  *   --publish-port Q   publishes by HTTP to another process than --port
  *   --feed-port F      publishes by limit.c's line protocol instead of HTTP
  *   --key KEY          sent as `Authorization: Bearer KEY`
@@ -18,6 +18,8 @@
  *                             answered) yet
  *       frac:SHARE:SECONDS    publishes at a fixed rate, a share of the last saturation's
  *       rate:EVENTS:SECONDS   publishes at a fixed rate of events per second
+ *       upto:EVENTS:SECONDS   the same, at half of what the last saturation reached where that was under 1.1 EVENTS
+ *                    An empty list: opens the subscribers and reports what each of them cost
  *   --warmup S  --settle S  --drain S    before each measured span, after connecting, and at most after each phase
  *
  * Prints a JSON object per line: one for the connecting, one per phase (bench/README.md names the fields). Latency runs
@@ -85,7 +87,7 @@ static void set_option(int option, char *value)
     switch (option) {
     case 'l': options.label = value; break;
     case 'm': options.mode = parse_mode(value); break;
-    case 'x': options.limit = strcmp(value, "limit") == 0; break;
+    case 'x': options.peer = parse_peer(value); break;
     case 'p': options.port = atoi(value); break;
     case 'f': options.feed_port = atoi(value); break;
     case 'k': options.key = value; break;
@@ -138,8 +140,8 @@ static void raise_file_limit(void)
 /* ---- phases ---- */
 
 struct phase {
-    char kind[16]; /* sat, frac, rate */
-    double value;  /* window in events, share, events per second */
+    char kind[16]; /* sat, frac, rate, upto */
+    double value;  /* window in events, share, events per second (twice) */
     double seconds;
 };
 
@@ -196,12 +198,22 @@ static uint64_t publish_due(uint64_t *due, uint64_t step)
     return 0;
 }
 
+/* Events per second that a phase asks for. */
+static double rate_of(const struct phase *phase)
+{
+    double rate = phase->value;
+    if (strcmp(phase->kind, "frac") == 0)
+        rate *= saturation;
+    else if (strcmp(phase->kind, "upto") == 0 && rate * 1.1 > saturation)
+        rate = saturation / 2;
+    return rate > 0.01 ? rate : 0.01;
+}
+
 /* Publishes until `end`; returns how late it got, in ns, at most. */
 static uint64_t run_until(uint64_t end, const struct phase *phase, const struct snapshot *begin, uint64_t *due)
 {
     bool saturate = strcmp(phase->kind, "sat") == 0;
-    double rate = strcmp(phase->kind, "frac") == 0 ? phase->value * saturation : phase->value;
-    uint64_t step = (uint64_t)(1e9 * options.batch / (rate > 0.01 ? rate : 0.01)), behind = 0;
+    uint64_t step = (uint64_t)(1e9 * options.batch / rate_of(phase)), behind = 0;
     while (now_ns() < end) {
         if (saturate) {
             publish_window(begin, phase->value);

@@ -10,6 +10,8 @@
 
 enum mode { MODE_NONE, MODE_WS, MODE_SSE };
 
+enum peer_kind { PEER_HUB, PEER_LIMIT, PEER_NCHAN, PEER_SOCKETIO, PEER_WS };
+
 struct pid_list {
     int pids[64];
     int count;
@@ -18,7 +20,7 @@ struct pid_list {
 struct options {
     const char *label;
     enum mode mode;          /* what the subscribers speak; none: publish only */
-    bool limit;              /* the peer is limit.c: no key, no join, a room per path */
+    enum peer_kind peer;     /* what is spoken with the server (load_peers.c) */
     int port;                /* subscribers */
     int publish_port;        /* publishing by HTTP */
     int feed_port;           /* limit.c's line protocol; 0: publish by HTTP */
@@ -86,6 +88,26 @@ size_t frame_parse(const char *data, size_t length, struct frame *frame);
 size_t frame_build(char *into, int opcode, const char *payload, size_t length);
 /* Removes the chunk framing in place; returns how many bytes of content there are. */
 size_t unchunk(struct chunk_decoder *decoder, char *data, size_t length);
+
+/* ---- what each peer wants to hear (load_peers.c) ---- */
+
+enum { SUBSCRIBE_MAX = 1024, TALK_MAX = 125 };
+
+/* What a text means that isn't an event, to a subscriber that isn't ready yet, or is. */
+enum talk { TALK_NOTHING, TALK_ANSWER, TALK_READY, TALK_GAP, TALK_ERROR };
+
+/* The peer of that name; dies when there is none. */
+enum peer_kind parse_peer(const char *name);
+/* Writes the request that opens a subscriber, up to SUBSCRIBE_MAX bytes; returns its length. */
+size_t write_subscribe(char *into, int room);
+/* Whether a subscriber is ready once the response's head is there: the room was in its path. */
+bool ready_by_head(void);
+/* Hears a text; with TALK_ANSWER `answer` holds what to send back, up to TALK_MAX bytes and a NUL. */
+enum talk hear(const char *data, size_t length, bool ready, int room, char *answer);
+/* Whether the events of a batch go out in a request each, sent together (the peer has no batches). */
+bool publishes_singly(void);
+/* Writes the head of a publishing request, up to 512 bytes; returns its length. */
+size_t write_publish_head(char *into, int room, size_t body);
 
 /* ---- subscribers (load_subscribers.c) ---- */
 

@@ -1,4 +1,5 @@
-/* load_publisher.c - publishes events: POST /v1/events on kept-alive connections, or limit.c's line protocol.
+/* load_publisher.c - publishes events: by POST on kept-alive connections, or by limit.c's line protocol. To a peer without
+ * batches their events go out as so many requests in one write.
  *
  * Event number n goes to room n % rooms. What is owed is counted when a request is sent, since its events may reach
  * subscribers before its answer does, and taken back when it is refused.
@@ -20,14 +21,15 @@ struct publisher {
     struct handler handler; /* first: the loop hands it back */
     int fd;
     bool busy;              /* a request waits for its answer */
+    int answers_left;       /* of a batch sent as so many requests */
     uint64_t first, owed;   /* that request: its first sequence number, the deliveries it owes */
     uint64_t due;           /* and when it was to be sent */
     struct outbox out;
     bool writing;           /* waits for room in the socket */
-    char head[8192];        /* of the answer, and the beginning of its body */
+    char head[8192];        /* of the answer */
     size_t head_length;
     size_t body_left;       /* of the answer, not read yet */
-    bool in_body, accepted;
+    bool in_body, accepted; /* accepted: all answers so far are */
 };
 
 struct publish_totals published;
@@ -97,29 +99,34 @@ static void write_lines(struct publisher *publisher, uint64_t due)
     }
 }
 
-static void write_request(struct publisher *publisher, uint64_t due)
+/* One request with `count` events, from sequence number `first` on. */
+static void write_one_request(struct outbox *out, uint64_t first, int count, uint64_t due)
 {
     static char *body;
-    struct outbox *out = &publisher->out;
     size_t length = 0;
     if (!body)
         body = malloc(event_capacity() * (size_t)options.batch + 2);
-    if (options.batch > 1)
+    if (count > 1)
         body[length++] = '[';
-    for (int i = 0; i < options.batch; i++) {
+    for (int i = 0; i < count; i++) {
         if (i > 0)
             body[length++] = ',';
-        length += write_event(body + length, next_sequence + (uint64_t)i, due);
+        length += write_event(body + length, first + (uint64_t)i, due);
     }
-    if (options.batch > 1)
+    if (count > 1)
         body[length++] = ']';
     outbox_reserve(out, length + 512);
-    out->length += (size_t)sprintf(out->data + out->length,
-                                   "POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %.200s\r\n"
-                                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                                   options.publish_port, options.key, length);
+    out->length += write_publish_head(out->data + out->length, (int)(first % (uint64_t)options.rooms), length);
     memcpy(out->data + out->length, body, length);
     out->length += length;
+}
+
+static void write_request(struct publisher *publisher, uint64_t due)
+{
+    bool singly = publishes_singly();
+    publisher->answers_left = singly ? options.batch : 1;
+    for (int i = 0; i < publisher->answers_left; i++)
+        write_one_request(&publisher->out, next_sequence + (uint64_t)i, singly ? 1 : options.batch, due);
 }
 
 /* ---- what comes back ---- */
@@ -158,8 +165,7 @@ static void reopen_publisher(struct publisher *publisher)
 
 static void finish_request(struct publisher *publisher)
 {
-    publisher->busy = publisher->in_body = false;
-    publisher->head_length = 0;
+    publisher->busy = false;
     if (!publisher->accepted) {
         take_back(publisher);
         return;
@@ -169,48 +175,64 @@ static void finish_request(struct publisher *publisher)
     histogram_add(&answer_latency, now_ns() - publisher->due);
 }
 
-/* Reads the answer's head once it is whole, and begins its body. */
-static void read_head(struct publisher *publisher)
+static void begin_body(struct publisher *publisher, const char *end)
 {
-    publisher->head[publisher->head_length] = 0;
-    char *end = strstr(publisher->head, "\r\n\r\n");
-    if (!end) {
-        if (publisher->head_length == sizeof publisher->head - 1)
-            die("an answer's head is over %zu bytes", publisher->head_length);
-        return;
-    }
     char *length = strcasestr(publisher->head, "\ncontent-length:");
     if (!length || length > end)
         die("an answer without Content-Length: %.300s", publisher->head);
-    publisher->accepted = strncmp(publisher->head, "HTTP/1.1 2", 10) == 0;
-    if (!publisher->accepted)
+    if (strncmp(publisher->head, "HTTP/1.1 2", 10) != 0) {
+        publisher->accepted = false;
         complain("refused", publisher->head);
-    size_t body = strtoull(length + 16, NULL, 10);
-    size_t here = publisher->head_length - (size_t)(end + 4 - publisher->head);
+    }
     publisher->in_body = true;
-    publisher->body_left = body > here ? body - here : 0;
+    publisher->body_left = strtoull(length + 16, NULL, 10);
+}
+
+/* Takes what belongs to the answer's head; begins its body once that is whole. Returns the bytes taken. */
+static size_t take_head(struct publisher *publisher, const char *data, size_t length)
+{
+    size_t old = publisher->head_length, space = sizeof publisher->head - 1 - old;
+    size_t count = length < space ? length : space;
+    memcpy(publisher->head + old, data, count);
+    publisher->head[old + count] = 0;
+    char *end = strstr(publisher->head, "\r\n\r\n");
+    if (!end) {
+        if (count == space)
+            die("an answer's head is over %zu bytes", old + count);
+        publisher->head_length += count;
+        return count;
+    }
+    begin_body(publisher, end);
+    publisher->head_length = 0;
+    return (size_t)(end + 4 - publisher->head) - old;
+}
+
+static size_t take_body(struct publisher *publisher, size_t length)
+{
+    size_t count = length < publisher->body_left ? length : publisher->body_left;
+    publisher->body_left -= count;
+    return count;
 }
 
 static void read_answer(struct publisher *publisher)
 {
-    static char body[1 << 16]; /* nobody looks at it */
-    char *into = publisher->in_body ? body : publisher->head + publisher->head_length;
-    size_t space = publisher->in_body ? sizeof body : sizeof publisher->head - 1 - publisher->head_length;
-    ssize_t count = recv(publisher->fd, into, space, 0);
+    static char answer[1 << 16];
+    ssize_t count = recv(publisher->fd, answer, sizeof answer, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (count <= 0) {
         reopen_publisher(publisher);
         return;
     }
-    if (publisher->in_body) {
-        publisher->body_left -= (size_t)count < publisher->body_left ? (size_t)count : publisher->body_left;
-    } else {
-        publisher->head_length += (size_t)count;
-        read_head(publisher);
+    for (size_t used = 0; used < (size_t)count;) {
+        size_t left = (size_t)count - used;
+        used += publisher->in_body ? take_body(publisher, left) : take_head(publisher, answer + used, left);
+        if (!publisher->in_body || publisher->body_left)
+            continue;
+        publisher->in_body = false;
+        if (--publisher->answers_left == 0)
+            finish_request(publisher);
     }
-    if (publisher->in_body && publisher->body_left == 0 && publisher->busy)
-        finish_request(publisher);
 }
 
 static void push(struct publisher *publisher)
@@ -264,6 +286,7 @@ bool publish(uint64_t due)
         write_request(publisher, due);
     count_events(publisher);
     publisher->due = due;
+    publisher->accepted = true;
     if (options.feed_port) {
         published.acked += (uint64_t)options.batch;
         published.acked_requests++;

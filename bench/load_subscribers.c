@@ -1,8 +1,7 @@
 /* load_subscribers.c - the swarm: opens WebSockets or SSE streams, and counts every event that they bring.
  *
- * WebSocket of the hub: upgrade, {"type":"connected"}, join_room, {"type":"room_joined"}; then every frame with a mark is
- * an event. SSE of the hub: `event: hub.connected`, then every data line with a mark. The limit server has neither
- * greeting nor join: the room is the path, and a subscriber is ready when the response's head is there.
+ * load_peers.c knows what is said until a subscriber is ready; from then on every frame or data line with a mark is an
+ * event, whoever sent it.
  *
  * Reads cut frames, chunks and lines wherever they like. All connections read into one buffer; what is left of an
  * unfinished frame, head or line is kept by the connection and put in front of its next read. Messages are expected
@@ -19,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum state { STATE_UNOPENED, STATE_HEAD, STATE_GREETING, STATE_JOINING, STATE_READY, STATE_CLOSED };
+enum state { STATE_UNOPENED, STATE_HEAD, STATE_GREETING, STATE_READY, STATE_CLOSED };
 
 struct subscriber {
     struct handler handler; /* first: the loop hands it back */
@@ -174,23 +173,9 @@ static void send_frame(struct subscriber *subscriber, int opcode, const char *pa
 
 static void send_request(struct subscriber *subscriber)
 {
-    char target[64], request[1024];
-    if (options.limit)
-        snprintf(target, sizeof target, "/%d", subscriber->room);
-    else if (options.mode == MODE_WS)
-        snprintf(target, sizeof target, "/v1/ws");
-    else
-        snprintf(target, sizeof target, "/v1/stream?topic=bench.%d", subscriber->room);
-    int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %.200s\r\n%s\r\n", target,
-                          options.port, options.key,
-                          options.mode == MODE_SSE ? "Accept: text/event-stream\r\n"
-                                                   : "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-                                                     "Sec-WebSocket-Version: 13\r\n"
-                                                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                                                     "Sec-WebSocket-Protocol: hub.v1.json\r\n");
+    char request[SUBSCRIBE_MAX];
     subscriber->state = STATE_HEAD;
-    send_whole(subscriber, request, (size_t)length);
+    send_whole(subscriber, request, write_subscribe(request, subscriber->room));
 }
 
 /* ---- the response's head ---- */
@@ -215,7 +200,7 @@ static size_t read_head(struct subscriber *subscriber, char *data, size_t length
         return length;
     }
     subscriber->chunked = strcasestr(data, "\ntransfer-encoding: chunked") != NULL;
-    if (options.limit)
+    if (ready_by_head())
         become_ready(subscriber);
     else
         subscriber->state = STATE_GREETING;
@@ -224,32 +209,26 @@ static size_t read_head(struct subscriber *subscriber, char *data, size_t length
 
 /* ---- WebSocket ---- */
 
-static bool has(const char *data, size_t length, const char *word)
-{
-    return memmem(data, length, word, strlen(word)) != NULL;
-}
-
-static void join(struct subscriber *subscriber)
-{
-    char message[64];
-    int length = snprintf(message, sizeof message, "{\"type\":\"join_room\",\"room\":\"bench.%d\"}", subscriber->room);
-    subscriber->state = STATE_JOINING;
-    send_frame(subscriber, OP_TEXT, message, (size_t)length);
-}
-
-/* A text frame that isn't an event: greeting, answer to the join, heartbeat, gap, error. */
+/* A text that isn't an event: greeting, answer to the join, heartbeat, gap, error. */
 static void read_control(struct subscriber *subscriber, const char *data, size_t length)
 {
-    char text[301];
-    if (subscriber->state == STATE_GREETING && has(data, length, "\"connected\"")) {
-        join(subscriber);
-    } else if (subscriber->state == STATE_JOINING && has(data, length, "\"room_joined\"")) {
+    char answer[TALK_MAX + 1], text[301];
+    switch (hear(data, length, subscriber->state == STATE_READY, subscriber->room, answer)) {
+    case TALK_ANSWER:
+        send_frame(subscriber, OP_TEXT, answer, strlen(answer));
+        break;
+    case TALK_READY:
         become_ready(subscriber);
-    } else if (has(data, length, "\"gap\"")) {
+        break;
+    case TALK_GAP:
         totals.gaps++;
-    } else if (has(data, length, "\"error\"")) {
+        break;
+    case TALK_ERROR:
         snprintf(text, sizeof text, "%.*s", (int)(length < 300 ? length : 300), data);
         close_subscriber(subscriber, "error", text);
+        break;
+    case TALK_NOTHING:
+        break;
     }
 }
 
@@ -286,12 +265,8 @@ static void read_line(struct subscriber *subscriber, const char *line, size_t le
 {
     if (strncmp(line, "data:", 5) == 0)
         count_marks(subscriber, line, line + length);
-    else if (strncmp(line, "event:", 6) != 0)
-        return;
-    else if (subscriber->state == STATE_GREETING && has(line, length, "hub.connected"))
-        become_ready(subscriber);
-    else if (has(line, length, "hub.gap"))
-        totals.gaps++;
+    else if (strncmp(line, "event:", 6) == 0)
+        read_control(subscriber, line, length);
 }
 
 /* Reads the lines that are complete; returns how many bytes they were. */

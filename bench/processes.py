@@ -186,6 +186,8 @@ class Peer:
     """0: published to at `port`."""
     feed_port: int = 0
     key: str = ""
+    kind: str = "hub"
+    """As load.c names what is spoken with it."""
 
 
 @contextmanager
@@ -251,7 +253,7 @@ def limit(program: Path, mode: Mode, core: int, *, join: bool) -> Generator[Peer
     command = [str(program), "--port", str(port), "--feed-port", str(feed_port), "--mode", mode]
     with running("limit", [*command, "--join"] if join else command, core) as process:
         process.wait_until(lambda: accepts(port))
-        yield Peer(process, port, feed_port=0 if mode == "none" else feed_port)
+        yield Peer(process, port, feed_port=0 if mode == "none" else feed_port, kind="limit")
 
 
 def accepts(port: int) -> bool:

@@ -7,15 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bench.scenarios import Scenario
+from bench.scenarios import HUB, LIMIT, Scenario
 
-LIMIT = "limit"
-NAMES = {"connect": "connect", "sat": "saturated", "frac": "half load"}
-
-
-def as_peer(peer: str, phase: str) -> str:
-    """The name of the phase in which the limit server is fed at the rate that a peer reached in one of its phases."""
-    return f"as {peer}, {NAMES[phase]}"
+CONNECT, SATURATED, HALF, AS_HUB = "connect", "saturated", "half load", "as hub"
+"""Phases. As hub: the limit server, fed at the rate that the Hub reached saturated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +55,27 @@ def parse(scenario: Scenario, peer: str, output: str) -> list[Measurement]:
     return measurements
 
 
-def ratio(measurement: Measurement, measurements: Sequence[Measurement]) -> float | None:
-    """CPU of the web process per unit, as a multiple of the limit server's in the same scenario, at the same rate.
+def ratio(measurement: Measurement, measurements: Sequence[Measurement], peer: str = LIMIT) -> float | None:
+    """CPU of the web process per unit, as a multiple of what another peer needed in the same scenario and phase.
 
-    The same rate, since a send() to a sleeping client costs more than to a busy one: a machine that does less work pays
-    more for each piece. Where the limit can't reach the rate, it is compared as it is saturated.
+    Of the limit server's at the same rate where it could reach it (see play.phases_of), else of its own saturation.
     """
-    limits = {
+    others = {
         other.phase: other
         for other in measurements
-        if other.scenario == measurement.scenario and other.peer == LIMIT and other.phase != "connect"
+        if other.scenario == measurement.scenario and other.peer == peer and other.phase != CONNECT
     }
-    if measurement.scenario.publishes_only or measurement.peer == LIMIT:
-        same = limits.get(measurement.phase)
-    else:
-        same = limits.get(as_peer(measurement.peer, measurement.phase), limits.get("sat"))
-    return None if same is None else measurement.server_us / same.server_us
+    same = others.get(measurement.phase)
+    if peer == LIMIT and measurement.peer == HUB and measurement.phase == SATURATED:
+        same = others.get(AS_HUB, same)
+    if same is None or measurement.phase == CONNECT or not same.server_us:
+        return None
+    return measurement.server_us / same.server_us
 
 
 def failures(measurement: Measurement) -> Iterator[str]:
     """What makes a measurement worthless."""
-    if measurement.phase == "connect":
+    if measurement.phase == CONNECT:
         return
     wrongs = {
         "lost": "deliveries lost (below zero: too many)",
@@ -99,16 +94,17 @@ def failures(measurement: Measurement) -> Iterator[str]:
 
 def doubts(measurement: Measurement) -> Iterator[str]:
     """What makes a measurement hard to read."""
-    if measurement.phase == "sat" and measurement["server_busy"] < 0.85:
+    in_turns = measurement.scenario.one_in_flight
+    if measurement.phase == SATURATED and not in_turns and measurement["server_busy"] < 0.85:
         yield f"the server was only {measurement['server_busy']:.0%} busy: client or store set the pace"
-    if measurement.phase != "connect" and measurement["server_wait"] > 0.1:
+    if measurement.phase != CONNECT and measurement["server_wait"] > 0.1:
         yield f"others held the server's core for {measurement['server_wait']:.0%} of the time: a noisy machine"
 
 
 def remarks(measurements: Sequence[Measurement]) -> list[str]:
     lines: list[str] = []
     for measurement in measurements:
-        where = f"{measurement.scenario.name} {measurement.peer} {NAMES.get(measurement.phase, measurement.phase)}"
+        where = f"{measurement.scenario.name} {measurement.peer} {measurement.phase}"
         lines += [f"FAILED  {where}: {text}" for text in failures(measurement)]
         lines += [f"doubt   {where}: {text}" for text in doubts(measurement)]
     return lines
@@ -129,7 +125,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def speed_table(measurements: Sequence[Measurement]) -> str:
     head = "scenario,peer,phase,per s,server µs,store µs/event,path µs,x limit,busy,p50 ms,p99 ms,bytes,per read,lost"
-    phases = [measurement for measurement in measurements if measurement.phase != "connect"]
+    phases = [measurement for measurement in measurements if measurement.phase != CONNECT]
     return table([head.split(","), *(speed_row(phase, ratio(phase, phases)) for phase in phases)])
 
 
@@ -137,7 +133,7 @@ def speed_row(measurement: Measurement, multiple: float | None) -> list[str]:
     return [
         measurement.scenario.name,
         measurement.peer,
-        NAMES.get(measurement.phase, measurement.phase),
+        measurement.phase,
         f"{measurement.per_second:,.0f}",
         f"{measurement.server_us:.2f}",
         f"{measurement['store_us_per_event']:.1f}",
@@ -154,7 +150,7 @@ def speed_row(measurement: Measurement, multiple: float | None) -> list[str]:
 
 def connection_table(measurements: Sequence[Measurement]) -> str:
     head = "scenario,peer,,connections,KB each,µs each,seconds,server MB"
-    connects = [measurement for measurement in measurements if measurement.phase == "connect" and measurement["ready"]]
+    connects = [measurement for measurement in measurements if measurement.phase == CONNECT and measurement["ready"]]
     return table([head.split(","), *map(connection_row, connects)]) if connects else ""
 
 

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: every scenario against the Hub and the physical limit, one after another in one run.
+"""Runs the benchmarks: every scenario against the Hub, the physical limit and other servers, one after another.
 
     python -m bench.run [--quick] [--scenario NAME]... [--peer NAME]... [--serve-command 'CMD --port {port}']
 
@@ -12,125 +12,21 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from bench import processes, report
-from bench.processes import BUILD, SERVE_COMMAND, BenchError, Cores, Peer, Programs
+from bench import processes, report, rivals
+from bench.play import Run, run_scenario
+from bench.processes import BUILD, SERVE_COMMAND, BenchError, Cores
 from bench.report import Measurement
-from bench.scenarios import (
-    EVENT_BYTES,
-    FALLBACK_DELIVERY_BYTES,
-    QUICK,
-    SCENARIOS,
-    THOROUGH,
-    Pace,
-    Scenario,
-    payload_bytes,
-)
-
-HUB, FANOUT, LIMIT, LIMIT_JOIN = "hub", "hub-fanout", "limit", "limit-join"
-PEERS = (HUB, FANOUT, LIMIT, LIMIT_JOIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What all measurements of one run have in common."""
-
-    programs: Programs
-    cores: Cores
-    pace: Pace
-    serve_command: str
-    event_bytes: int
-
-
-@contextmanager
-def open_peer(run: Run, scenario: Scenario, name: str) -> Generator[Peer]:
-    """A fresh server, so that no scenario inherits another's log, memory or connections."""
-    if name in (HUB, FANOUT):
-        with (
-            tempfile.TemporaryDirectory(prefix="hub-bench-") as folder,
-            processes.hub(Path(folder), run.cores, run.serve_command, split=name == FANOUT) as peer,
-        ):
-            yield peer
-    else:
-        join = name == LIMIT_JOIN
-        with processes.limit(run.programs.limit, scenario.mode, run.cores.server, join=join) as peer:
-            yield peer
-
-
-def load_command(run: Run, scenario: Scenario, peer: Peer, size: int, phases: str) -> list[str]:
-    options: dict[str, object] = {
-        "mode": scenario.mode,
-        "peer": HUB if peer.store else LIMIT,
-        "port": peer.port,
-        "publish-port": peer.publish_port,
-        "feed-port": peer.feed_port,
-        "key": peer.key,
-        "subscribers": scenario.subscribers,
-        "rooms": scenario.rooms,
-        "batch": scenario.batch,
-        "connections": scenario.connections,
-        "size": size,
-        "server": ",".join(map(str, peer.server.pids)),
-        "store": ",".join(map(str, peer.store.pids)) if peer.store else "",
-        "phases": phases,
-        "warmup": run.pace.warmup,
-        "settle": run.pace.settle,
-    }
-    return [str(run.programs.load), *(f"--{name}={value}" for name, value in options.items())]
-
-
-def measure(run: Run, scenario: Scenario, name: str, size: int, earlier: Sequence[Measurement]) -> list[Measurement]:
-    """Puts one peer under one scenario's load; the limit server also under the rates that `earlier` peers reached."""
-    with open_peer(run, scenario, name) as peer:
-        found = put_under_load(run, scenario, name, peer, size, run.pace.phases(scenario))
-        if name == LIMIT and not scenario.publishes_only:
-            most = next(measurement["events_s"] for measurement in found if measurement.phase == "sat")
-            rates = [other for other in earlier if other.phase != "connect" and other["events_s"] < most * 0.9]
-            if rates:
-                phases = ",".join(f"rate:{other['events_s']:.1f}:{run.pace.measured}" for other in rates)
-                again = put_under_load(run, scenario, name, peer, size, phases)[1:]
-                found += [
-                    replace(measurement, phase=report.as_peer(other.peer, other.phase))
-                    for measurement, other in zip(again, rates, strict=True)
-                ]
-    return found
-
-
-def put_under_load(run: Run, scenario: Scenario, name: str, peer: Peer, size: int, phases: str) -> list[Measurement]:
-    command = load_command(run, scenario, peer, size, phases)
-    with processes.pinned(run.cores.client):
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=False)
-    if done.returncode:
-        raise BenchError(f"load ended with {done.returncode} ({name}, {scenario.name}):\n{peer.server.last_words()}")
-    return report.parse(scenario, name, done.stdout)
-
-
-def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str]) -> list[Measurement]:
-    """Measures the Hub first, so that the limit can send as many bytes per delivery as it did."""
-    measurements: list[Measurement] = []
-    delivered: float = FALLBACK_DELIVERY_BYTES
-    for name in peers:
-        print(f"… {scenario.title}: {name}", file=sys.stderr, flush=True)
-        if name == FANOUT and scenario.publishes_only:
-            continue
-        fan_out_of_limit = name in (LIMIT, LIMIT_JOIN) and not scenario.publishes_only
-        size = payload_bytes(scenario.mode, delivered) if fan_out_of_limit else run.event_bytes
-        measured = measure(run, scenario, name, size, measurements)
-        measurements += measured
-        for measurement in measured:
-            if name in (HUB, FANOUT) and measurement.phase == "sat" and measurement["deliveries"]:
-                delivered = measurement["bytes_per_delivery"]
-    return measurements
+from bench.scenarios import EVENT_BYTES, ON_REQUEST, PEERS, QUICK, SCENARIOS, THOROUGH, Pace, Scenario
 
 
 def machine(cores: Cores) -> dict[str, object]:
@@ -143,23 +39,32 @@ def machine(cores: Cores) -> dict[str, object]:
         "client_and_store_core": cores.client,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "nginx": version("nginx", "-v").removeprefix("nginx version: "),
+        "node": version("node", "--version"),
     }
 
 
-def write_results(run: Run, started: float, measurements: Sequence[Measurement]) -> Path:
+def version(*command: str) -> str:
+    if not shutil.which(command[0]):
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).strip()
+
+
+def write_results(run: Run, started: float, measurements: Sequence[Measurement], left_out: Sequence[str]) -> Path:
     results = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
         "machine": machine(run.cores),
         "pace": asdict(run.pace),
         "event_bytes": run.event_bytes,
-        "serve_command": run.serve_command,
+        "left_out": list(left_out),
         "measurements": [
             {
                 "scenario": measurement.scenario.name,
                 "peer": measurement.peer,
                 "phase": measurement.phase,
-                "ratio": None if measurement.phase == "connect" else report.ratio(measurement, measurements),
+                "ratio": report.ratio(measurement, measurements),
                 **measurement.fields,
             }
             for measurement in measurements
@@ -171,23 +76,26 @@ def write_results(run: Run, started: float, measurements: Sequence[Measurement])
     return path
 
 
-def print_report(measurements: Sequence[Measurement], path: Path) -> None:
+def print_report(measurements: Sequence[Measurement], left_out: Sequence[str], path: Path) -> None:
     for text in (report.speed_table(measurements), report.connection_table(measurements)):
         if text:
             print(f"\n{text}")
-    print("\n" + "\n".join([*report.remarks(measurements), f"everything is in {path}"]))
+    print("\n" + "\n".join([*report.remarks(measurements), *left_out, f"everything is in {path}"]))
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Benchmarks of the Hub against the physical limit (bench/README.md).")
+    parser = argparse.ArgumentParser(description="Benchmarks of the Hub against limit and peers (bench/README.md).")
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--quick", action="store_true", help="short phases: under a minute in all, coarser numbers")
+    parser.add_argument("--quick", action="store_true", help="short phases, fewer scenarios: under 3 minutes, coarser")
     parser.add_argument("--scenario", action="append", choices=names, help="only this one (repeatable)")
     parser.add_argument(
-        "--peer", action="append", choices=PEERS, help="only this one (repeatable; default: all but limit-join)"
+        "--peer",
+        action="append",
+        choices=PEERS,
+        help=f"only this one (repeatable; default: not {', '.join(ON_REQUEST)})",
     )
     parser.add_argument("--seconds", type=float, help="of each measured phase, instead of the default")
-    parser.add_argument("--event-bytes", type=int, default=EVENT_BYTES, help="of an event as published (%(default)s)")
+    parser.add_argument("--event-bytes", type=int, default=EVENT_BYTES, help="of an event as delivered (%(default)s)")
     parser.add_argument(
         "--serve-command", default=SERVE_COMMAND, help="starts the Hub; {port} is filled in (%(default)s)"
     )
@@ -206,19 +114,23 @@ def prepare(arguments: argparse.Namespace) -> Run:
     return Run(processes.build(), cores, pace, str(arguments.serve_command), int(arguments.event_bytes))
 
 
-def run_all(run: Run, names: Sequence[str], peers: Sequence[str]) -> list[Measurement]:
-    measurements: list[Measurement] = []
+def choose_peers(asked: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The peers of this run, and what is said of those that aren't installed."""
+    wanted = [name for name in PEERS if (name in asked if asked else name not in ON_REQUEST)]
+    lacks = {name: lack for name in wanted if (lack := rivals.missing(name))}
+    left_out = [f"left out {name}: {lack}" for name, lack in lacks.items()]
+    print("\n".join(left_out), end="\n" if left_out else "", file=sys.stderr)
+    return [name for name in wanted if name not in lacks], left_out
+
+
+def choose_scenarios(asked: Sequence[str], quick: bool) -> list[Scenario]:
+    usual = ("always",) if quick else ("always", "thorough")
+    wanted = [scenario for scenario in SCENARIOS if (scenario.name in asked if asked else scenario.when in usual)]
     files = processes.raise_file_limit()
-    for scenario in SCENARIOS:
-        if names and scenario.name not in names:
-            continue
+    for scenario in wanted:
         if scenario.files > files:
             print(f"{scenario.name} left out: {scenario.files} open files needed, {files} allowed", file=sys.stderr)
-            continue
-        measurements += run_scenario(run, scenario, peers)
-    if not measurements:
-        raise BenchError("nothing was measured")
-    return measurements
+    return [scenario for scenario in wanted if scenario.files <= files]
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
@@ -229,18 +141,22 @@ def exit_on_signal(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    peers = [name for name in PEERS if name in (arguments.peer or (HUB, FANOUT, LIMIT))]
     signal.signal(signal.SIGTERM, exit_on_signal)
     started = time.time()
+    measurements: list[Measurement] = []
     try:
         run = prepare(arguments)
-        measurements = run_all(run, arguments.scenario or (), peers)
+        peers, left_out = choose_peers(arguments.peer or ())
+        for scenario in choose_scenarios(arguments.scenario or (), arguments.quick):
+            measurements += run_scenario(run, scenario, peers)
+        if not measurements:
+            raise BenchError("nothing was measured")
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print_report(measurements, write_results(run, started, measurements))
+    print_report(measurements, left_out, write_results(run, started, measurements, left_out))
     return 1 if any(failure for measurement in measurements for failure in report.failures(measurement)) else 0
 
 

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Mode = Literal["ws", "sse", "none"]
+Plan = Literal["loads", "saturated", "fixed", "idle"]
+When = Literal["always", "thorough", "asked"]
 
-EVENT_BYTES = 130
-"""Of an event as it is published; with id, timestamp and cursor it is delivered as somewhat over 200."""
+HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS = (
+    "hub",
+    "hub-fanout",
+    "limit",
+    "limit-join",
+    "nchan",
+    "socketio",
+    "ws",
+)
+PEERS: Final = (HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS)
+"""In the order of a run: the Hub goes first, since the others are fed at its rates."""
+ON_REQUEST: Final = frozenset({FANOUT, LIMIT_JOIN})
+FOR_SSE: Final = (HUB, LIMIT, NCHAN)
+FOR_WS: Final = (HUB, LIMIT, NCHAN, SOCKETIO, WS)
 
-FALLBACK_DELIVERY_BYTES = 330
+ADDED_BYTES: Final = 83
+"""What the Hub adds to a published event: its id and its timestamp."""
+EVENT_BYTES: Final = 200
+"""Of an event as subscribers get it, without what is put around it. The other peers are published it whole."""
+FALLBACK_DELIVERY_BYTES: Final = 280
 """Sent by the limit server when the Hub wasn't measured before it."""
+FIXED_RATE: Final = 500
+"""Events a second where the cost of an event is compared between numbers of rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +49,9 @@ class Scenario:
     """Events in flight at saturation: what a server can join in one write, and what p99 at saturation consists of."""
     connections: int
     """That publish, with one request in flight on each."""
+    peers: tuple[str, ...] = FOR_WS
+    plan: Plan = "loads"
+    when: When = "always"
 
     @property
     def publishes_only(self) -> bool:
@@ -40,18 +63,47 @@ class Scenario:
         return "event" if self.publishes_only else "delivery"
 
     @property
+    def one_in_flight(self) -> bool:
+        """Whether nothing is published before the last is delivered, so that the server has to wait for it."""
+        return self.window == self.batch
+
+    @property
     def files(self) -> int:
         """File descriptors that client and server need, roughly."""
         return self.subscribers + self.connections + 200
 
 
-SCENARIOS = (
-    Scenario("ws-1room", "WebSocket, 1000 in one room", "ws", 1000, 1, batch=1, window=8, connections=8),
-    Scenario("ws-5000", "WebSocket, 5000 in 1000 rooms", "ws", 5000, 1000, batch=100, window=1000, connections=10),
-    Scenario("ws-1000", "WebSocket, 1000 in 1000 rooms", "ws", 1000, 1000, batch=100, window=1000, connections=10),
-    Scenario("sse-1topic", "SSE, 1000 on one topic", "sse", 1000, 1, batch=1, window=8, connections=8),
-    Scenario("publish", "publish one by one", "none", 0, 1000, batch=1, window=64, connections=64),
-    Scenario("publish-100", "publish in batches of 100", "none", 0, 1000, batch=100, window=800, connections=8),
+def _rooms(count: int, when: When) -> Scenario:
+    title = f"WebSocket, {count} rooms of one, {FIXED_RATE} events/s"
+    return Scenario(f"rooms-{count}", title, "ws", count, count, 1, 8, 8, (HUB,), "fixed", when)
+
+
+def _connections(count: int, when: When) -> Scenario:
+    title = f"WebSocket, {count} in one room"
+    return Scenario(f"connections-{count}", title, "ws", count, 1, 1, 1, 8, FOR_SSE, "saturated", when)
+
+
+SCENARIOS: Final = (
+    Scenario("ws-single", "WebSocket, 1000 in one room, an event at a time", "ws", 1000, 1, 1, 1, 8),
+    Scenario("ws-window8", "WebSocket, 1000 in one room, 8 events in flight", "ws", 1000, 1, 1, 8, 8),
+    Scenario("ws-burst10", "WebSocket, 1000 in one room, bursts of 10", "ws", 1000, 1, 10, 10, 8),
+    Scenario("sse-single", "SSE, 1000 on one topic, an event at a time", "sse", 1000, 1, 1, 1, 8, FOR_SSE),
+    Scenario("sse-burst10", "SSE, 1000 on one topic, bursts of 10", "sse", 1000, 1, 10, 10, 8, FOR_SSE),
+    _rooms(1, "always"),
+    _rooms(10, "thorough"),
+    _rooms(100, "always"),
+    _rooms(1000, "thorough"),
+    _rooms(10000, "always"),
+    _connections(1000, "thorough"),
+    _connections(3000, "thorough"),
+    _connections(10000, "thorough"),
+    Scenario("idle-ws", "WebSocket, 5000 that wait", "ws", 5000, 50, 1, 1, 1, FOR_WS, "idle"),
+    Scenario("idle-sse", "SSE, 5000 that wait", "sse", 5000, 50, 1, 1, 1, FOR_SSE, "idle"),
+    Scenario("publish", "publish one by one", "none", 0, 1000, 1, 64, 64, (HUB, LIMIT), "loads", "thorough"),
+    Scenario(
+        "publish-100", "publish in batches of 100", "none", 0, 1000, 100, 800, 8, (HUB, LIMIT), "loads", "thorough"
+    ),
+    Scenario("ws-5000", "WebSocket, 5000 in 1000 rooms", "ws", 5000, 1000, 100, 1000, 10, FOR_WS, "loads", "asked"),
 )
 
 
@@ -63,13 +115,11 @@ class Pace:
     warmup: float
     settle: float
 
-    def phases(self, scenario: Scenario) -> str:
-        """The phases as load.c takes them: saturation, then half of what it reached."""
-        return f"sat:{scenario.window}:{self.measured},frac:0.5:{self.measured}"
 
-
-QUICK = Pace(measured=0.9, warmup=0.3, settle=0.3)
-THOROUGH = Pace(measured=6, warmup=1, settle=1)
+QUICK: Final = Pace(measured=0.9, warmup=0.3, settle=0.3)
+THOROUGH: Final = Pace(measured=4, warmup=0.8, settle=0.5)
+IDLE_SETTLE: Final = 3.0
+"""Before the memory of connections that wait is read: time to free what their handshakes needed."""
 
 
 def payload_bytes(mode: Mode, delivery_bytes: float) -> int:

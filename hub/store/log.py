@@ -8,10 +8,9 @@ from typing import Final
 import msgspec
 
 from hub.core import cursor as cursors
-from hub.core.cursor import START, Cursor, Mark, Position
-from hub.core.errors import Detail, HubError, InvalidCursor, NotFound
+from hub.core.cursor import START, Mark, Position
+from hub.core.errors import Detail, HubError, NotFound
 from hub.core.event import Event
-from hub.core.topics import compile_pattern, is_pattern
 from hub.store import keys
 from hub.store.commits import Commits
 from hub.store.connect import Link
@@ -19,8 +18,6 @@ from hub.store.scripts import script
 from hub.store.wire import Arg, Reply
 
 PAGE: Final = 500
-SCAN_BUDGET: Final = 20_000
-"""Log entries that one listing may look at; the cursor that it returns goes on from there."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -45,13 +42,6 @@ class Appended(msgspec.Struct, frozen=True):
     timestamp: str
     cursor: str
     duplicate: bool
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A listing's part: entries with their cursors, and where to go on."""
-
-    entries: list[tuple[Entry, str]]
-    next_cursor: str | None
 
 
 def parse_entry(partition: int, raw: Reply) -> Entry:
@@ -184,135 +174,9 @@ class Log:
                     return entry, await self._cursor_of(entry)
         raise NotFound(f"No event {event_id!r} is in the log; it may have passed its retention")
 
-    async def page(
-        self,
-        app: str,
-        *,
-        topic: str = "**",
-        types: tuple[str, ...] = (),
-        after: Cursor = (),
-        before: Cursor = (),
-        limit: int = 50,
-        newest_first: bool = False,
-    ) -> Page:
-        """List an app's events by topic pattern and type patterns, between two cursors, in log order or backward.
-
-        At most SCAN_BUDGET entries are looked at; a page may therefore be short, even empty, and still have a cursor to
-        go on from.
-        """
-        for field, cursor in (("after", after), ("before", before)):
-            if any(mark.partition >= self.partitions for mark in cursor):
-                raise InvalidCursor(f"{field}: this hub has {self.partitions} partitions; list without it")
-        wanted = [keys.partition_of(app, topic, self.partitions)] if not is_pattern(topic) else range(self.partitions)
-        seen = {partition: await self.observe(partition) for partition in wanted}
-        scans = [_Scan(self, app, topic, types, p, seen[p], after, before, newest_first) for p in wanted]
-        found: list[tuple[Entry, str]] = []
-        looked = 0
-        while len(found) < limit and looked < SCAN_BUDGET:
-            looked += sum([await scan.fill(min(PAGE, max(limit * 2, 50))) for scan in scans])
-            ready = [scan for scan in scans if scan.head is not None]
-            if not ready or any(scan.head is None and not scan.done for scan in scans):
-                if not ready and all(scan.done for scan in scans):
-                    break
-                continue
-            best = (max if newest_first else min)(ready, key=_Scan.place)
-            found.append((best.take(), cursors.encode(scan.mark for scan in scans if scan.mark is not None)))
-        more = not all(scan.done and scan.head is None for scan in scans)
-        return Page(found, cursors.encode(s.mark for s in scans if s.mark is not None) if more else None)
-
     async def _cursor_of(self, entry: Entry) -> str:
         epoch, _, _ = await self.observe(entry.partition)
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
-
-
-class _Scan:
-    """One partition's part of a listing: pages of the log (or of a topic's index), filtered, with their place."""
-
-    def __init__(
-        self,
-        log: Log,
-        app: str,
-        topic: str,
-        types: tuple[str, ...],
-        partition: int,
-        observed: tuple[int, Position, Position],
-        after: Cursor,
-        before: Cursor,
-        newest_first: bool,
-    ) -> None:
-        self._log, self._app, self._topic = log, app, topic
-        self._exact = not is_pattern(topic)
-        self._topic_re = compile_pattern(topic)
-        self._types = [compile_pattern(pattern) for pattern in types]
-        epoch, _, floor = observed
-        self._partition, self._epoch, self._back = partition, epoch, newest_first
-        self._low = max(_bound(after, partition, epoch, "after") or START, floor)
-        self._high = _bound(before, partition, epoch, "before")
-        self._reached = self._high if newest_first else self._low
-        self._taken: Position | None = None
-        self._found: list[Entry] = []
-        self.done = False
-
-    @property
-    def head(self) -> Entry | None:
-        return self._found[0] if self._found else None
-
-    def place(self) -> tuple[Position, int]:
-        assert self.head is not None
-        return self.head.position, self._partition
-
-    @property
-    def mark(self) -> Mark | None:
-        """How far this partition was consumed: to the entry taken last, or to what was looked at when none waits."""
-        position = self._taken if self._found else self._reached
-        return None if position is None else Mark(self._partition, self._epoch, *position)
-
-    def take(self) -> Entry:
-        entry = self._found.pop(0)
-        self._taken = entry.position
-        return entry
-
-    async def fill(self, count: int) -> int:
-        """Read a page unless one waits; returns how many entries were looked at."""
-        if self._found or self.done:
-            return 0
-        self._taken = self._reached
-        page = await self._read(count)
-        inside = [entry for entry in page if self._inside(entry.position)]
-        self._found = [entry for entry in inside if self._selects(entry)]
-        if inside:
-            self._reached = inside[-1].position
-        self.done = len(page) < count or len(inside) < len(page)
-        return len(page)
-
-    async def _read(self, count: int) -> list[Entry]:
-        if self._back:
-            if self._exact:
-                return await self._log.range_topic_back(self._app, self._topic, self._reached, count)
-            return await self._log.range_back(self._partition, self._reached, count)
-        start = self._reached or START
-        if self._exact:
-            return await self._log.range_topic(self._app, self._topic, start, count)
-        return await self._log.range(self._partition, start, count)
-
-    def _inside(self, position: Position) -> bool:
-        return position > self._low and (self._high is None or position < self._high)
-
-    def _selects(self, entry: Entry) -> bool:
-        return (
-            entry.app == self._app
-            and (self._exact or self._topic_re.fullmatch(entry.topic) is not None)
-            and (not self._types or any(pattern.fullmatch(entry.type) for pattern in self._types))
-        )
-
-
-def _bound(cursor: Cursor, partition: int, epoch: int, field: str) -> Position | None:
-    for mark in cursor:
-        if mark.partition == partition:
-            if mark.epoch != epoch:
-                raise InvalidCursor(f"{field}: the log has lost entries since this cursor was made; list without it")
-            return mark.position
-    return None
 
 
 _LINE = re.compile(rb"(=?)(\S+) (\S+) (.*)", re.DOTALL)

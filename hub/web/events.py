@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from hub.core.errors import Invalid
 from hub.core.topics import check_pattern, check_type_pattern
+from hub.store import listing
 from hub.store.log import Entry
 from hub.web.auth import authenticate
 from hub.web.context import context
@@ -26,7 +27,8 @@ async def list_events(request: Request) -> Response:
     if order not in ("asc", "desc"):
         raise Invalid.field("order", f"{order[:40]!r} is not an order; allowed: asc, desc")
     limit = query_limit(request)
-    found = await context(request).log.page(
+    found = await listing.page(
+        context(request).log,
         principal.app,
         topic=check_pattern(query.get("topic", "**"), "topic"),
         types=tuple(check_type_pattern(kind, "type") for kind in query.getlist("type")),

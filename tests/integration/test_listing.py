@@ -1,0 +1,124 @@
+"""Listings against a real store: by topic and type, both ways, over partitions and what was trimmed."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub.core import cursor as cursors
+from hub.core.cursor import START, Mark
+from hub.core.errors import InvalidCursor
+from hub.core.topics import compile_pattern
+from hub.store import keys, listing
+from hub.store.connect import Link
+from tests.support.logs import APP, event, everything, log_on
+from tests.support.store import StoreProcess, linked
+
+
+async def test_what_was_trimmed_is_skipped_by_the_topic_index_and_does_not_end_a_page(link: Link) -> None:
+    log = log_on(link)
+    batch = [event() for _ in range(30)]
+    await log.append(APP, batch)
+    await link.call("XTRIM", keys.log(0), "MAXLEN", 12)  # the floor is not known yet, as amid a trim
+    left = [one.id for one in batch[18:]]
+    assert [entry.id for entry in await log.range_topic(APP, "orders.42", START, 5)] == left[:5]
+    assert [entry.id for entry in await log.range_topic_back(APP, "orders.42", None, 20)] == left[::-1]
+    for newest_first in (False, True):
+        found = await everything(log, topic="orders.42", newest_first=newest_first)
+        assert [entry.id for entry, _ in found.entries] == (left[::-1] if newest_first else left)
+
+
+async def test_positions_at_the_edges_of_their_range_are_read_both_ways(link: Link) -> None:
+    ids = ["1-1", "5-18446744073709551615", "6-0", "281474976710655-18446744073709551614"]
+    fields = ("a", APP, "t", "orders.42", "y", "t", "i", "x", "r", "", "e", '{"id":"x"}')
+    for one in ids:
+        await link.call("XADD", keys.log(0), one, *fields)
+    log = log_on(link)
+    for newest_first in (False, True):
+        found = await everything(log, limit=1, newest_first=newest_first)
+        positions = [cursors.format_id(entry.position) for entry, _ in found.entries]
+        assert positions == (ids[::-1] if newest_first else ids)
+        assert all(cursors.decode(cursor)[0].position == entry.position for entry, cursor in found.entries)
+
+
+async def test_events_of_one_moment_in_several_partitions_have_one_order(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    for partition in range(3):
+        fields = ("a", APP, "t", "orders.42", "y", "t", "i", f"x{partition}", "r", "", "e", "{}")
+        for one in ("7-0", "7-1"):
+            await link.call("XADD", keys.log(partition), one, *fields)
+    forward = [(entry.position, entry.id) for entry, _ in (await everything(log, limit=2)).entries]
+    back = [(entry.position, entry.id) for entry, _ in (await everything(log, limit=2, newest_first=True)).entries]
+    assert forward == back[::-1] == [((7, seq), f"x{partition}") for seq in (0, 1) for partition in range(3)]
+
+
+async def test_a_cursor_that_names_a_partition_that_is_not_there_is_refused(link: Link) -> None:
+    log = log_on(link, partitions=2)
+    epoch = (await log.observe(0))[0]
+    with pytest.raises(InvalidCursor, match="2 partitions"):
+        await listing.page(log, APP, after=(Mark(5, epoch, 1, 0),))
+
+
+Spec = tuple[str, str, str]
+_apps = st.sampled_from([APP, "other"])
+_topics = st.sampled_from(["orders.1", "orders.2", "orders.2.items", "users.1", "@user.ann"])
+_types = st.sampled_from(["order.created", "order.paid", "user.seen"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    batches=st.lists(st.lists(st.tuples(_apps, _topics, _types), min_size=1, max_size=12), max_size=6),
+    trimmed=st.integers(0, 10),
+    pattern=st.sampled_from(["**", "orders.*", "orders.**", "orders.2", "@user.ann", "nothing.here"]),
+    types=st.sampled_from([(), ("order.*",), ("user.seen", "order.paid")]),
+    limit=st.integers(1, 9),
+    partitions=st.sampled_from([1, 3]),
+)
+def test_listings_agree_with_a_model_both_ways(
+    store: StoreProcess,
+    batches: list[list[Spec]],
+    trimmed: int,
+    pattern: str,
+    types: tuple[str, ...],
+    limit: int,
+    partitions: int,
+) -> None:
+    async def check() -> None:
+        async with linked(store) as link:
+            await link.call("FLUSHALL")
+            log = log_on(link, partitions=partitions)
+            model: list[tuple[tuple[int, int], int, str, Spec]] = []
+            for batch in batches:
+                for app in {spec[0] for spec in batch}:
+                    specs = [spec for spec in batch if spec[0] == app]
+                    for answer, spec in zip(
+                        await log.append(app, [event(topic, kind) for _, topic, kind in specs]), specs, strict=True
+                    ):
+                        (mark,) = cursors.decode(answer.cursor)
+                        model.append((mark.position, mark.partition, answer.id, spec))
+            model.sort()
+            for partition in range(partitions):
+                inside = [one for one in model if one[1] == partition]
+                for gone in inside[:trimmed]:
+                    await link.call("HSET", keys.meta(partition), "floor", cursors.format_id(gone[0]))
+                    await link.call("XDEL", keys.log(partition), cursors.format_id(gone[0]))
+                    model.remove(gone)
+            wanted = [
+                (position, id)
+                for position, _, id, (app, topic, kind) in model
+                if app == APP
+                and compile_pattern(pattern).fullmatch(topic)
+                and (not types or any(compile_pattern(one).fullmatch(kind) for one in types))
+            ]
+            for newest_first in (False, True):
+                page = await everything(log, topic=pattern, types=types, limit=limit, newest_first=newest_first)
+                got = [(entry.position, entry.id) for entry, _ in page.entries]
+                assert got == (wanted[::-1] if newest_first else wanted)
+            for n, (_, cursor) in enumerate(page.entries):  # newest first: each cursor goes on right behind its entry
+                rest = await listing.page(
+                    log, APP, topic=pattern, types=types, before=cursors.decode(cursor), newest_first=True
+                )
+                assert [entry.id for entry, _ in rest.entries] == [id for _, id in wanted[::-1][n + 1 :]][:50]
+
+    asyncio.run(check())

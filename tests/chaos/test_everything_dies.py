@@ -9,7 +9,7 @@ import httpx
 import pytest
 from websockets.exceptions import WebSocketException
 
-from tests.support.hub import Hub, auth
+from tests.support.hub import Hub, auth, whole_log
 from tests.support.live import SseClient, WsClient
 from tests.support.receiver import Receiver, answer
 from tests.support.waiting import eventually
@@ -135,7 +135,7 @@ async def test_what_was_accepted_reaches_everyone(rounds: int) -> None:
                 await eventually(lambda f=follower: len(f.got) >= len(accepted), f"{follower} has caught up", 30)
             for task in following:
                 task.cancel()
-            log = await whole_log(client)
+            log = await whole_log(client, "orders.**")
             assert sorted(log) == sorted(accepted)
             assert all(follower.got == log for follower in followers)
             for path in ("/steady", "/flaky"):
@@ -148,14 +148,3 @@ async def test_what_was_accepted_reaches_everyone(rounds: int) -> None:
 
 def delivered(receiver: Receiver, path: str) -> set[str]:
     return {got.headers["webhook-id"] for got in receiver.at(path)}
-
-
-async def whole_log(client: httpx.AsyncClient) -> list[str]:
-    found: list[str] = []
-    query = {"topic": "orders.**", "limit": "500"}
-    while True:
-        page = (await client.get("/v1/events", params=query)).json()
-        found += [event["id"] for event in page["data"]]
-        if not page["pagination"]["has_more"]:
-            return found
-        query["after"] = page["pagination"]["next_cursor"]

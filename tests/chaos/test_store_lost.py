@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.hub import Hub, publish
+from tests.support.hub import Hub, publish, whole_log
 from tests.support.live import SseClient, WsClient
 from tests.support.waiting import eventually
 
@@ -124,14 +124,3 @@ async def test_a_store_that_hangs_is_answered_within_two_seconds(hub: Hub, clien
 async def accepted(client: httpx.AsyncClient, topic: str, data: Any) -> dict[str, Any] | None:
     response = await client.post("/v1/events", json={"topic": topic, "type": "t", "data": data})
     return response.json()["data"] if response.status_code == 202 else None
-
-
-async def whole_log(client: httpx.AsyncClient) -> list[str]:
-    found: list[str] = []
-    query = {"topic": "**", "limit": "500"}
-    while True:
-        answer = (await client.get("/v1/events", params=query)).json()
-        found += [event["id"] for event in answer["data"]]
-        if not answer["pagination"]["has_more"]:
-            return found
-        query["after"] = answer["pagination"]["next_cursor"]

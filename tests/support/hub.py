@@ -163,3 +163,15 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+async def whole_log(client: httpx.AsyncClient, topic: str = "**") -> list[str]:
+    """The ids of all events that the log holds for a topic pattern, in its order, listed to the end."""
+    found: list[str] = []
+    query = {"topic": topic, "limit": "500"}
+    while True:
+        answer = (await client.get("/v1/events", params=query)).json()
+        found += [event["id"] for event in answer["data"]]
+        if not answer["pagination"]["has_more"]:
+            return found
+        query["after"] = answer["pagination"]["next_cursor"]

@@ -1,7 +1,6 @@
 """`hub check`: the settings, the store, the clock and the data folder; what is wrong with them, and the mend."""
 
 import os
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,12 +44,7 @@ def shown(setting: Setting, value: str) -> str:
         return "set" if value else "not set"
     if not value:
         return f"{setting.default} (default)" if setting.default else "not set"
-    return hide_password(value) if setting.field == "redis_url" else value
-
-
-def hide_password(url: str) -> str:
-    """The URL without its login and its query, where redis-py takes passwords too."""
-    return re.sub(r"//.*@", "//***@", url.partition("?")[0])
+    return settings.hide_login(value) if setting.field == "redis_url" else value
 
 
 def setting_faults(environ: Mapping[str, str]) -> list[Fault]:
@@ -112,7 +106,7 @@ async def _store(configured: Settings) -> list[Fault]:
             return await _reached(store, configured)
     except (StoreUnavailable, StoreError) as exc:
         mend = "Start it, or correct HUB_REDIS_URL: address, password, TLS"
-        return [Fault("error", f"The store at {hide_password(url)} can't be used: {exc}", mend)]
+        return [Fault("error", f"The store at {settings.hide_login(url)} can't be used: {exc}", mend)]
 
 
 async def _reached(store: Probe, configured: Settings) -> list[Fault]:

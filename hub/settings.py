@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -113,26 +114,42 @@ def _long(low: int) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://")):
+    """Checked as a whole, so that a slip stops the start and isn't taken for a store that is away."""
+    parts = urlsplit(text)
+    query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    if parts.fragment or not query.keys() <= _URL_QUERY or not query.get("db", ["0"])[-1].isdecimal():
+        raise ValueError
+    if parts.scheme == "redis+sentinel":
+        fits = not query and all(map(_SENTINEL.fullmatch, parts.netloc.rpartition("@")[2].split(",")))
+    elif parts.scheme == "unix":
+        fits = len(parts.path) > 1
+    else:
+        # The port is read for the ValueError of one that is none.
+        fits = bool(parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0)
+        fits = fits and re.fullmatch(r"/?[0-9]*", parts.path) is not None
+    if not fits:
         raise ValueError
     return text
 
 
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in text.split(","))
-    if not all(origin == "*" or origin.startswith(("http://", "https://")) for origin in origins):
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError
     return origins
 
 
-_LOGIN = re.compile(r"//[^/]*@")
+_URL_QUERY: Final = frozenset({"db", "username", "password"})
+_SENTINEL = re.compile(r"[^:,/\s]+(?::[0-9]{1,5})?")
+_ORIGIN = re.compile(r"https?://[^/\s@?#]+")  # as browsers send it: no path, not even a last slash
 _SCHEDULE_TEXT = ",".join(f"{delay:.0f}" for delay in DEFAULT_SCHEDULE)
 
 _TEN_YEARS: Final = 10 * 365 * 86400
 
 SETTINGS: Final = (
     Setting("HUB_REDIS_URL", "redis_url", "", _redis_url,
-            "redis://, rediss://, unix:// or redis+sentinel://HOST:PORT,…/SERVICE; empty: hub dev's embedded store"),
+            "redis://HOST:PORT/DB, rediss:// (TLS), unix:///PATH or redis+sentinel://HOST:PORT,…/SERVICE; "
+            "empty: hub dev's embedded store"),
     Setting("HUB_DATA_DIR", "data_dir", ".hub", Path, "a folder that can be written"),
     Setting("HUB_PARTITIONS", "partitions", "1", _integer(1, 64), "1 to 64, fixed at first"),
     Setting("HUB_DELIVERY_PARTITIONS", "delivery_partitions", "16", _integer(1, 256),
@@ -146,7 +163,7 @@ SETTINGS: Final = (
             "at least 32 visible ASCII characters", secret=True),
     Setting("HUB_JWT_AUDIENCE", "jwt_audience", "", str, "the aud claim that tokens must carry"),
     Setting("HUB_CORS_ORIGINS", "cors_origins", "", _origins,
-            "origins such as https://app.example, comma-separated, or *"),
+            "origins such as https://app.example, without a path, comma-separated, or *"),
     Setting("HUB_WEBHOOK_ALLOW_HTTP", "webhook_allow_http", "0", _boolean, "1 or 0"),
     Setting("HUB_WEBHOOK_TIMEOUT", "webhook_timeout", "15", _seconds(1, 120), "1 to 120 seconds"),
     Setting("HUB_RETRY_SCHEDULE", "retry_schedule", _SCHEDULE_TEXT, _delays,
@@ -170,6 +187,15 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**{setting.field: _read(setting, source) for setting in SETTINGS})
 
 
+def hide_login(url: str) -> str:
+    """A store's URL for the eye: without its login, and its query, which may hold a password too."""
+    scheme, address = url.partition("://")[::2]
+    _, login, place = address.partition("?")[0].rpartition("@")
+    if not login and "@" in url:  # behind a ?, which ends a login that isn't escaped as it must be
+        return f"{scheme}://***"
+    return f"{scheme}://{'***@' if login else ''}{place}"
+
+
 def _read(setting: Setting, source: Mapping[str, str]) -> Any:
     text = source.get(setting.variable, "") or setting.default
     if not text:
@@ -181,5 +207,6 @@ def _read(setting: Setting, source: Mapping[str, str]) -> Any:
 
 
 def _refuse(setting: Setting, text: str) -> NoReturn:
-    shown = f"{len(text)} characters (not shown)" if setting.secret else repr(_LOGIN.sub("//…@", text))
+    safe = hide_login(text) if setting.field == "redis_url" and "://" in text else text
+    shown = f"{len(text)} characters (not shown)" if setting.secret else repr(safe)
     raise SettingsError(f"{setting.variable} is {shown}; allowed: {setting.allowed}") from None

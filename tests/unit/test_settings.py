@@ -9,14 +9,26 @@ from hub import settings
 from hub.settings import SETTINGS, Setting, SettingsError
 
 WRONG = {
-    "HUB_REDIS_URL": ["localhost:6379", "http://localhost"],
+    "HUB_REDIS_URL": [
+        *("localhost:6379", "http://localhost", "redis://", "redis://:6379/0", "redis://h:0", "redis://h:99999"),
+        *(
+            "redis://h:one",
+            "redis://h:1:2",
+            "redis://[::1",
+            "redis://h/db",
+            "redis://h/0/1",
+            "redis://h/0#x",
+            "unix://",
+        ),
+        *("redis+sentinel://", "redis+sentinel://a:1,/shop", "redis+sentinel://a:x/shop"),
+    ],
     "HUB_PARTITIONS": ["0", "65", "one", "1.5"],
     "HUB_DELIVERY_PARTITIONS": ["0", "257", "-1"],
     "HUB_DURABILITY": ["disk", "FSYNC"],
     "HUB_SECRET_KEY": ["secret", base64.b64encode(b"k" * 31).decode()],
     "HUB_BOOTSTRAP_KEY": ["short", "has a space in its text", "ключ-ключ-ключ-ключ"],
     "HUB_JWT_SECRET": ["only-31-characters-are-too-few-"],
-    "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example"],
+    "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example", "https://a.example/", "https://"],
     "HUB_WEBHOOK_ALLOW_HTTP": ["maybe", "2"],
     "HUB_WEBHOOK_TIMEOUT": ["0", "121", "nan", "inf", "soon"],
     "HUB_RETRY_SCHEDULE": ["5,,7", "0", "-1", "nan", "604801", ",".join(["1"] * 50)],
@@ -84,3 +96,28 @@ def test_a_wrong_value_is_refused_with_the_name_the_value_and_what_is_allowed(se
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
 def test_a_default_is_itself_allowed(setting: Setting) -> None:
     settings.load({setting.variable: setting.default})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://:p%2Fw@h:6379/15", "rediss://u:p@h.example:6380", "redis://[::1]:6379/0"),
+        *("redis://h?db=3", "unix:///run/valkey.sock", "unix:///run/valkey.sock?db=1&password=p"),
+        *("redis+sentinel://a", "redis+sentinel://u:p@a:26379,b:26380/shop"),
+    ],
+)
+def test_every_form_of_a_store_s_url_is_taken(url: str) -> None:
+    assert settings.load({"HUB_REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://u:hush@h", "redis://u:hush/hush@h", "redis://u:hush?hush@h", "redis://h:one?password=hush"),
+        "redis://h?password=hu@sh&ssl_cert_reqs=hush",
+    ],
+)
+def test_no_part_of_a_refused_url_that_may_be_a_password_is_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="HUB_REDIS_URL") as caught:
+        settings.load({"HUB_REDIS_URL": url})
+    assert "hush" not in str(caught.value)

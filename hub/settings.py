@@ -42,6 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_max_bytes: int | None
     attempt_retention: int
     max_event_bytes: int
+    max_connections_per_app: int | None
+    ws_max_rooms: int
+    ws_max_message_bytes: int
+    ws_message_rate: int
     log_level: str
     log_format: str
 
@@ -175,6 +179,12 @@ SETTINGS: Final = (
             "60 seconds to 10 years"),
     Setting("HUB_MAX_EVENT_BYTES", "max_event_bytes", "262144", _integer(1024, 4 * 1024 * 1024),
             "1024 to 4194304"),
+    Setting("HUB_MAX_CONNECTIONS_PER_APP", "max_connections_per_app", "", _integer(1, 10_000_000),
+            "1 to 10000000; empty: no limit"),
+    Setting("HUB_WS_MAX_ROOMS", "ws_max_rooms", "500", _integer(1, 100_000), "1 to 100000"),
+    Setting("HUB_WS_MAX_MESSAGE_BYTES", "ws_max_message_bytes", "1048576", _integer(1024, 16 * 1024 * 1024),
+            "1024 to 16777216"),
+    Setting("HUB_WS_MESSAGE_RATE", "ws_message_rate", "100", _integer(1, 100_000), "1 to 100000 a second"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),
     Setting("HUB_LOG_FORMAT", "log_format", "auto", _one_of("auto", "json", "console"), "auto, json or console"),

@@ -113,6 +113,15 @@ class UnsupportedMediaType(HubError):
     close_code = 4000
 
 
+class RateLimited(HubError):
+    """The client asks for more than it may, now; waiting helps."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    close_code = 4029
+    retry_after = 1
+
+
 class NotConfigured(HubError):
     """The deployment lacks a setting that this needs; waiting doesn't help."""
 

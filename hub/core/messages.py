@@ -7,6 +7,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from websockets.utils import apply_mask
 
+from hub.core.errors import RateLimited
+
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
 _BINARY: Final = 0x2
@@ -57,30 +59,46 @@ class _Frame(NamedTuple):
 class MessageReader:
     """Turns a connection's bytes into items. After a Violation or a Close nothing more may be fed."""
 
-    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size")
+    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size", "_wanted")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._buffer = b""
+        self._buffer: bytearray | None = None
+        """The beginning of a frame."""
+        self._wanted = 0
+        """Bytes that it must have before it is worth another look: else each of many small pieces would copy it all."""
         self._fragments: list[bytes] | None = None
         self._opcode = 0
         self._size = 0
 
-    def feed(self, data: bytes, items: list[Item]) -> None:
-        """Read on; what is complete is appended to `items`. Raises Violation, after the items before it."""
-        if self._buffer:
-            data = self._buffer + data
-        offset = 0
+    def feed(self, data: bytes, items: list[Item], most: int) -> int:
+        """Read on; what is complete is appended to `items`. Returns how many frames that took, `most` at most.
+
+        Raises Violation, after the items before it: for one frame more too.
+        """
+        if self._buffer is not None:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return 0
+            data = bytes(self._buffer)
+            self._buffer = None
+        offset = taken = 0
         while (frame := self._next(data, offset)) is not None:
+            if taken == most:
+                raise Violation(RateLimited.close_code, "too many frames")
+            taken += 1
             offset = frame.end
             item = self._control(frame) if frame.opcode >= _CLOSE else self._data(frame)
             if item is not None:
                 items.append(item)
                 if isinstance(item, Close):
                     break
-        self._buffer = data[offset:]
+        if offset < len(data):
+            self._buffer = bytearray(memoryview(data)[offset:])
+        return taken
 
     def _next(self, data: bytes, offset: int) -> _Frame | None:
+        start, self._wanted = offset, 2
         if len(data) - offset < 2:
             return None
         first, second = data[offset], data[offset + 1]
@@ -89,6 +107,7 @@ class MessageReader:
         offset += 2
         if length >= 126:
             width = 2 if length == 126 else 8
+            self._wanted = 2 + width
             if len(data) - offset < width:
                 return None
             length = int.from_bytes(data[offset : offset + width])
@@ -96,6 +115,7 @@ class MessageReader:
         if opcode < _CLOSE and self._size + length > self._max_size:
             raise Violation(1009, f"a message may have {self._max_size} bytes")
         end = offset + 4 + length
+        self._wanted = end - start
         if len(data) < end:
             return None
         payload = apply_mask(data[offset + 4 : end], data[offset : offset + 4]) if length else b""

@@ -7,11 +7,13 @@ finishes its replay and registers it, a leave. A connection that is lost needs n
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from hub.core import cursor as cursors
 from hub.core.cursor import Mark, Position
+from hub.core.errors import RateLimited
 from hub.live import notices
 from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
 from hub.live.replay import Announce, Replay, Start
@@ -39,7 +41,9 @@ class Gateway:
         self.rooms = Rooms()
         self.turn = asyncio.Lock()
         self._tail = tail
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection, str] = {}
+        """Each with its app."""
+        self._per_app: Counter[str] = Counter()
         self._marks: list[Mark] = []
         self._texts: list[bytes] = []
         """Each mark as it stands in a cursor."""
@@ -99,13 +103,23 @@ class Gateway:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
+    def check_room_for(self, app: str, most: int | None) -> None:
+        """Raise RateLimited when an app has all the connections that it may have on this process."""
+        if most is not None and self._per_app[app] >= most:
+            raise RateLimited(f"The app has {most} live connections on this process, which is all that it may have")
+
     def add(self, connection: Connection) -> None:
         connection.next_beat = asyncio.get_running_loop().time() + connection.interval
-        self._connections[connection] = None
+        app = "" if connection.principal is None else connection.principal.app
+        self._connections[connection] = app
+        self._per_app[app] += 1
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
-        self._connections.pop(connection, None)
+        if (app := self._connections.pop(connection, None)) is not None:
+            self._per_app[app] -= 1
+            if not self._per_app[app]:
+                del self._per_app[app]
         connection.detach()
         self.rooms.leave_all(connection)
         self._left.set()

@@ -6,12 +6,17 @@ They keep uvicorn's parsing and ASGI contract; after the handshake a live connec
 import asyncio
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from hub.web.context import Context
+from hub.web.patience import PatientHttp
 from hub.web.slim import Conversation, SlimStream, SlimWebSocket
 
 EXTENSION: Final = "hub.raw"
+_OTHER_VERSION: Final = (
+    b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
+"""RFC 6455, section 4.2.2."""
 _REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -21,6 +26,11 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     _early = b""
 
     def handle_connect(self, event: Any) -> None:
+        if event.headers.get_all("Sec-WebSocket-Version") != ["13"]:
+            self.handshake_initiated = self.handshake_complete = self.close_sent = True
+            self.transport.write(_OTHER_VERSION)
+            self.transport.close()
+            return
         super().handle_connect(event)  # its task starts later, so the scope can still be added to
         if hasattr(self, "scope"):
             cast("dict[str, dict[str, Any]]", self.scope)["extensions"][EXTENSION] = self
@@ -44,7 +54,13 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
         """
         if self.disconnected or self.transport.is_closing():
             return None
-        slim = SlimWebSocket(self.transport, cast("set[Any]", self.connections), self.config.ws_max_size)
+        settings = cast("Context", self.app_state["context"]).settings
+        slim = SlimWebSocket(
+            self.transport,
+            cast("set[Any]", self.connections),
+            settings.ws_max_message_bytes,
+            settings.ws_message_rate,
+        )
         self.connections.discard(self)
         self.transport.set_protocol(slim)
         self.transport = cast("asyncio.Transport", _HandedOver())
@@ -66,7 +82,7 @@ class _HandedOver:
         return True
 
 
-class LiveHttp(HttpToolsProtocol):
+class LiveHttp(PatientHttp):
     """HTTP/1.1, until a response begins that never ends (server-sent events)."""
 
     def on_message_begin(self) -> None:
@@ -80,6 +96,7 @@ class LiveHttp(HttpToolsProtocol):
         """
         if self.cycle.disconnected or self.transport.is_closing():
             return None
+        self.forget()
         slim = SlimStream(self.transport, cast("set[Any]", self.connections))
         self.connections.discard(self)
         self.transport.set_protocol(slim)

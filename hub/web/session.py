@@ -24,8 +24,6 @@ from hub.web.messages import Authenticate, Broadcast, JoinRoom, LeaveRoom, Ping,
 from hub.web.publish import publish_all
 from hub.web.sse import MAX_HISTORY
 
-MAX_ROOMS: Final = 500
-"""Rooms that one connection may be in."""
 MAX_TYPES: Final = 100
 HEARTBEAT: Final = 25.0
 AUTHENTICATE_WITHIN: Final = 10.0
@@ -59,6 +57,11 @@ class Session:
 
     def open(self, principal: Principal) -> None:
         """Begin to serve an authenticated client."""
+        try:
+            self._resources.gateway.check_room_for(principal.app, self._resources.settings.max_connections_per_app)
+        except HubError as exc:
+            self.refuse(exc)
+            return
         self._connection.principal = principal
         self._resources.gateway.add(self._connection)
         self._connection.send(
@@ -133,8 +136,8 @@ class Session:
         rooms = list(dict.fromkeys(message.rooms)) if message.rooms is not None else [message.room or ""]
         for room in rooms:
             self._principal.require_subscribe(check_pattern(room, "room"))
-        if not rooms or len({*self._connection.rooms, *rooms}) > MAX_ROOMS:
-            raise Invalid.field("rooms", f"a connection may be in 1 to {MAX_ROOMS} rooms")
+        if not rooms or len({*self._connection.rooms, *rooms}) > self._resources.settings.ws_max_rooms:
+            raise Invalid.field("rooms", f"a connection may be in 1 to {self._resources.settings.ws_max_rooms} rooms")
         if not 0 <= message.history <= MAX_HISTORY:
             raise Invalid.field("history", f"{message.history} is out of range; allowed is 0 to {MAX_HISTORY}")
         types = tuple(sorted({check_type_pattern(kind, "types") for kind in message.types or ()}))

@@ -18,6 +18,10 @@ from hub.web.sockets import FORCE_AFTER, tune
 
 INBOX_MESSAGES: Final = 16
 """Messages that may wait while one is handled; beyond them nothing is read from the client."""
+BURST_SECONDS: Final = 10.0
+"""How much of its rate of frames a client that was quiet may use at once."""
+LINGER_BYTES: Final = 4 * 1024 * 1024
+"""What is thrown away of a client that was failed, before it is cut off."""
 
 
 class Lasting(Protocol):
@@ -106,11 +110,16 @@ class SlimStream(Slim):
 class SlimWebSocket(Slim):
     """Reads messages, answers pings and the close, and knows when the client is gone."""
 
-    __slots__ = ("_inbox", "_reader", "_session", "_task")
+    __slots__ = ("_due", "_inbox", "_rate", "_reader", "_session", "_task", "_thrown_away")
 
-    def __init__(self, transport: asyncio.Transport, connections: set[Any], max_size: int) -> None:
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], max_size: int, rate: int) -> None:
         super().__init__(transport, connections)
         self._reader = MessageReader(max_size)
+        self._rate = rate
+        self._due = 0.0
+        """The time by which a client at its rate would have sent what this one has sent."""
+        self._thrown_away: int | None = None
+        """Bytes that came after it was failed."""
         self._inbox: deque[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: Conversation | None = None
@@ -122,10 +131,16 @@ class SlimWebSocket(Slim):
             self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
+        if self._thrown_away is not None:
+            self._throw_away(data)
+            return
         items: list[Item] = []
         violation: Violation | None = None
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now)
         try:
-            self._reader.feed(data, items)
+            taken = self._reader.feed(data, items, int((now + BURST_SECONDS - self._due) * self._rate))
+            self._due += taken / self._rate
         except Violation as exc:
             violation = exc
         for item in items:
@@ -196,9 +211,22 @@ class SlimWebSocket(Slim):
         self._abort_soon()
 
     def _fail(self, violation: Violation) -> None:
-        """Fail the connection (section 7.1.7): say why, and read nothing more."""
+        """Fail the connection (section 7.1.7): say why and that nothing follows, and listen no more.
+
+        The socket isn't closed at once: where bytes are left unread the kernel resets it, and the client would never
+        see why it was closed.
+        """
+        self._thrown_away = 0
         self._close(violation.code, violation.reason)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _throw_away(self, data: bytes) -> None:
+        self._thrown_away = (self._thrown_away or 0) + len(data)
+        if self._thrown_away > LINGER_BYTES:
+            self.transport.abort()
 
     def _close(self, code: int, reason: str) -> None:
         if self._connection is not None:

@@ -45,6 +45,7 @@ async def stream(request: Request) -> Response:
     _check_accept(request)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
+    context(request).gateway.check_room_for(principal.app, context(request).settings.max_connections_per_app)
     patterns, types, named = _selection(request, principal)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"

@@ -46,10 +46,11 @@ FAULTS: dict[str, tuple[bytes, set[int]]] = {
         request(sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=="),
         {400},
     ),
-    "no version": (request(sec_websocket_version=None), {400, 426}),
-    "version 8": (request(sec_websocket_version="8"), {400, 426}),
-    "version 14": (request(sec_websocket_version="14"), {400, 426}),
+    "no version": (request(sec_websocket_version=None), {426}),
+    "version 8": (request(sec_websocket_version="8"), {426}),
+    "version 14": (request(sec_websocket_version="14"), {426}),
     "POST": (request(first="POST /v1/ws HTTP/1.1", content_length="0"), {400, 404, 405}),
+    "HTTP/1.0": (request(first="GET /v1/ws HTTP/1.0"), {400, 404, 426, 505}),
     "another upgrade": (request(upgrade="h2c"), {400, 404, 426}),
     "no upgrade": (request(upgrade=None, connection=None), {400, 404, 426}),
     "no connection: upgrade": (request(connection="close"), {400, 404, 426}),
@@ -65,7 +66,8 @@ async def test_a_faulty_handshake_is_answered_and_ended(hub: Hub, fault: str) ->
     sent, allowed = FAULTS[fault]
     async with RawWs.connect(hub) as raw:
         raw.send(sent)
-        status, _ = await raw.head()
+        status, headers = await raw.head()
         assert status in allowed
+        assert headers.get("sec-websocket-version") == ("13" if "version" in fault else None)
         raw.writer.write_eof()
         await raw.ended()

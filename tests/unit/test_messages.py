@@ -22,7 +22,7 @@ def read(data: bytes, cuts: list[int] | None = None) -> list[Item]:
     items: list[Item] = []
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts or ()), len(data)]
     for start, end in itertools.pairwise(edges):
-        reader.feed(data[start:end], items)
+        reader.feed(data[start:end], items, 10_000)
     return items
 
 
@@ -68,7 +68,7 @@ def test_what_came_before_a_violation_is_kept() -> None:
     reader = MessageReader(MOST)
     items: list[Item] = []
     with pytest.raises(Violation):
-        reader.feed(frame(Opcode.TEXT, b"good") + frame(Opcode.TEXT, b"bad", mask=False), items)
+        reader.feed(frame(Opcode.TEXT, b"good") + frame(Opcode.TEXT, b"bad", mask=False), items, 10)
     assert items == [Message(b"good")]
 
 
@@ -102,7 +102,7 @@ def test_each_breach_has_its_close_code(wire: bytes, code: int) -> None:
 def test_too_long_a_message_is_refused_by_its_head_before_its_bytes_come() -> None:
     reader = MessageReader(MOST)
     with pytest.raises(Violation) as caught:
-        reader.feed(frame(Opcode.BINARY, b"x" * (MOST + 1))[:4], [])
+        reader.feed(frame(Opcode.BINARY, b"x" * (MOST + 1))[:4], [], 10)
     assert caught.value.code == 1009
 
 

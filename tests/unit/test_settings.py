@@ -36,6 +36,10 @@ WRONG = {
     "HUB_LOG_MAX_BYTES": ["1000", "1gb"],
     "HUB_ATTEMPT_RETENTION": ["0"],
     "HUB_MAX_EVENT_BYTES": ["1023", "4194305"],
+    "HUB_MAX_CONNECTIONS_PER_APP": ["0", "many"],
+    "HUB_WS_MAX_ROOMS": ["0", "100001"],
+    "HUB_WS_MAX_MESSAGE_BYTES": ["1023", "1mb"],
+    "HUB_WS_MESSAGE_RATE": ["0", "0.5"],
     "HUB_LOG_LEVEL": ["verbose"],
     "HUB_LOG_FORMAT": ["xml"],
 }

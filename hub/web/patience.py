@@ -1,0 +1,160 @@
+"""HTTP/1.1 that waits for nobody: how long a client may take over its request, and over reading the answer.
+
+uvicorn has no such bounds: who connects and says nothing, says half a request or reads nothing would hold its
+connection, and what is kept for it, for ever (RFC 9110, section 15.5.9, has the answer: 408).
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hub.telemetry import logger
+from hub.web.sockets import FORCE_AFTER
+
+HEAD_SECONDS: Final = 10.0
+"""From the connect, or the first byte of a further request, to the end of the headers."""
+BODY_SECONDS: Final = 60.0
+"""For the whole body."""
+SILENT_SECONDS: Final = 10.0
+"""Amid a body without a byte of it, and amid an answer of which nothing is taken."""
+HEAD_BYTES: Final = 64 * 1024
+_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class PatientHttp(HttpToolsProtocol):
+    """uvicorn's protocol, with an end to its patience.
+
+    The deadline moves with each request while one timer stands: a connection costs a timer in ten seconds, not two a
+    request.
+    """
+
+    _awaited: str | None = None
+    """What the client owes: the `head` or the `body` of a request, or nothing."""
+    _deadline = 0.0
+    _body_deadline = 0.0
+    _head_bytes = 0
+    _timer: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.forget()
+        super().connection_lost(exc)
+
+    def forget(self) -> None:
+        """Stop waiting: the transport is somebody else's from now on, or gone."""
+        self._awaited = None
+        for timer in (self._timer, self._reading):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._reading = None
+
+    # -- the request -------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._awaited is None and self._idle:
+            self._await_head()  # be it only the line ends that may stand before a request
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._awaited == "head" and self._head_bytes > HEAD_BYTES:
+            self._refuse(_TOO_LONG)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._awaited != "head":
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._awaited = "body"
+        self._body_deadline = self.loop.time() + BODY_SECONDS
+        self._extend()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._extend()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._awaited = None
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self.forget()
+        super().handle_websocket_upgrade()
+
+    def _should_upgrade(self) -> bool:
+        # uvicorn hands the request on as one of HTTP/1.1, whatever it was (RFC 6455, section 4.2.1).
+        assert self.parser is not None
+        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
+
+    @property
+    def _idle(self) -> bool:
+        return cast("Any", self.cycle) is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._awaited = "head"
+        self._head_bytes = 0
+        self._deadline = self.loop.time() + HEAD_SECONDS
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._check)
+
+    def _extend(self) -> None:
+        self._deadline = min(self.loop.time() + SILENT_SECONDS, self._body_deadline)
+        if self._timer is None:
+            self._timer = self.loop.call_later(SILENT_SECONDS, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if self._awaited is None or self.transport.is_closing():
+            return
+        if self._awaited == "body" and self.flow.read_paused:  # the delay is ours
+            self._extend()
+        elif (left := self._deadline - self.loop.time()) > 0:
+            self._timer = self.loop.call_later(left, self._check)
+        else:
+            logger().info("request_abandoned", awaited=self._awaited, head_bytes=self._head_bytes)
+            said_something = self._head_bytes > 0 or self._awaited == "body"
+            self._refuse(_LATE if said_something else b"")
+
+    def _refuse(self, answer: bytes) -> None:
+        """End the connection, with an answer where none has begun."""
+        self._awaited = None
+        if self._idle or not self.cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()
+        self.loop.call_later(FORCE_AFTER, self.transport.abort)
+
+    # -- the answer --------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _watch_reading(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and self._reading is None:
+            self._reading = self.loop.call_later(SILENT_SECONDS, self._check_reading, unsent)
+
+    def _check_reading(self, before: int) -> None:
+        self._reading = None
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= before:
+            logger().info("answer_abandoned", unsent=unsent)
+            self.transport.abort()
+        else:
+            self._watch_reading()

@@ -143,7 +143,7 @@ def speed(results: Results, scenario: str) -> str:
 
 def memory(results: Results) -> str:
     rows = [
-        [row["peer"], "WebSocket" if scenario == "idle-ws" else "SSE", f"{row['ready']:,}",
+        [row["peer"], "WebSocket" if scenario == "idle-ws" else "SSE", f"{row['ready']:,.0f}",
          f"{row['kb_per_connection']:.1f}", f"{row['server_us_per_connection']:.0f}"]
         for scenario in IDLE
         for row in results.of(scenario, CONNECT)
@@ -153,7 +153,7 @@ def memory(results: Results) -> str:
 
 def rooms(results: Results) -> str:
     rows = [
-        [f"{row['rooms']:,}", f"{row['server_us_per_event']:.0f}", f"{row['delivery_p50_us'] / 1000:.2f}",
+        [f"{row['rooms']:,.0f}", f"{row['server_us_per_event']:.0f}", f"{row['delivery_p50_us'] / 1000:.2f}",
          f"{row['delivery_p99_us'] / 1000:.2f}"]
         for row in results.series("rooms-", HUB, "fixed rate")
     ]  # fmt: skip
@@ -162,7 +162,12 @@ def rooms(results: Results) -> str:
 
 def connections(results: Results) -> str:
     rows = [
-        [f"{row['subscribers']:,}", row["peer"], f"{row['server_us_per_delivery']:.2f}", f"{row['deliveries_s']:,.0f}"]
+        [
+            f"{row['subscribers']:,.0f}",
+            row["peer"],
+            f"{row['server_us_per_delivery']:.2f}",
+            f"{row['deliveries_s']:,.0f}",
+        ]
         for peer in (HUB, LIMIT, NCHAN)
         for row in results.series("connections-", peer, SATURATED)
     ]
@@ -182,15 +187,18 @@ def publishing(results: Results) -> str:
 
 def conditions(results: Results) -> str:
     machine, pace = results.data["machine"], results.data["pace"]
-    peers = [f"Python {machine['python']}", *(text for text in (machine["nginx"], machine["node"]) if text)]
-    lines = [
+    node = machine["node"] and f"Node {machine['node']}"
+    peers = [f"Python {machine['python']}", *(text for text in (machine["nginx"], node) if text)]
+    run = (
         f"{results.data['started'][:10]}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; "
         f"{', '.join(peers)}. {pace['measured']:g} s a phase, {results.data['seconds'] / 60:.0f} minutes in all, "
-        f"events of {results.data['event_bytes']} bytes.",
-        *(text for text in results.data["left_out"]),
-        *(text for text in results.data["remarks"]),
-    ]
-    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:])]).rstrip()
+        f"events of {results.data['event_bytes']} bytes."
+    )
+    parts = [run, *(f"{line[:1].upper()}{line[1:]}." for line in results.data["left_out"])]
+    if remarks := results.data["remarks"]:
+        listed = "\n".join(f"- {line}" for line in remarks)
+        parts.append(f"<details><summary>{len(remarks)} remarks</summary>\n\n{listed}\n\n</details>")
+    return "\n\n".join(parts)
 
 
 TITLES: Final = {

@@ -1,10 +1,12 @@
 """What a worker needs of an endpoint to send to it: read once per version, its secret opened."""
 
+import math
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from hub.core.endpoint import Config
 from hub.core.errors import NotConfigured
-from hub.core.signing import secret_key, sign
+from hub.core.signing import Key, key_of, sign
 from hub.settings import Settings
 from hub.store.queues import Queues
 from hub.store.secrets import Secrets
@@ -13,22 +15,27 @@ _CACHED: Final = 10_000
 
 
 class Target(NamedTuple):
-    """Where and how attempts go. `key` is None where the secret can't be opened; `timeout` is in seconds."""
+    """Where and how attempts go. `timeout` is in seconds.
+
+    `keys` are the present one and those that still sign beside it, each with its end in ms; none where the present
+    secret can't be opened.
+    """
 
     url: str
     headers: dict[str, str]
-    key: bytes | None
+    keys: tuple[tuple[Key, float], ...]
     schedule: tuple[float, ...]
     timeout: float
 
-    def signed(self, key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    def signed(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """The headers of one attempt (Standard Webhooks 1.0, "Webhook headers")."""
+        now_ms = timestamp * 1000
         return {
             **self.headers,
             "content-type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(key, message_id, timestamp, body),
+            "webhook-signature": sign([key for key, until in self.keys if until > now_ms], message_id, timestamp, body),
         }
 
 
@@ -52,14 +59,10 @@ class Targets:
             self._known.pop(endpoint_id, None)
             return None
         read, config = found
-        try:
-            key = secret_key(self._secrets.open(endpoint_id, config.secret))
-        except NotConfigured:
-            key = None
         target = Target(
             config.url,
             config.headers,
-            key,
+            self._keys(config),
             self._settings.retry_schedule if config.retry is None else config.retry,
             self._settings.webhook_timeout if config.timeout is None else config.timeout,
         )
@@ -68,3 +71,10 @@ class Targets:
         if len(self._known) > _CACHED:
             self._known.popitem(last=False)
         return target
+
+    def _keys(self, config: Config) -> tuple[tuple[Key, float], ...]:
+        try:
+            keys = [(key_of(self._secrets.open(config.id, config.secret)), math.inf)]
+            return (*keys, *((key_of(self._secrets.open(config.id, one.secret)), one.until) for one in config.retired))
+        except NotConfigured:
+            return ()

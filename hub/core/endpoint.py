@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 from hub.core.cursor import Position
 from hub.core.errors import Detail, EndpointUrlForbidden, Invalid
 from hub.core.retry import RetryInput, schedule_of
-from hub.core.signing import secret_key
+from hub.core.rotation import Retired
+from hub.core.signing import Signature
 from hub.core.topics import check_pattern, check_type_pattern
 
 ID: Final = re.compile(r"ep_[0-9a-f]{24}")
@@ -46,6 +47,7 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     types: tuple[str, ...] | None = None
     topics: tuple[str, ...] | None = None
+    signature: Signature = "v1"
     secret: str | None = None
     headers: Pairs = {}
     max_in_flight: int = DEFAULT_IN_FLIGHT
@@ -71,7 +73,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as it is stored. `secret` is sealed; times are in ms.
+    """An endpoint as it is stored. `secret` and those that were `retired` are sealed; times are in ms.
 
     `since` is where each log partition stood when the endpoint was made: older events are not owed to it.
     """
@@ -91,6 +93,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     since: dict[int, Position]
     created_at: int
     updated_at: int
+    signature: Signature = "v1"
+    retired: tuple[Retired, ...] = ()
 
 
 def new_id(now_ms: int) -> str:
@@ -102,8 +106,6 @@ def create(
     given: EndpointInput, *, id: str, app: str, sealed: str, since: dict[int, Position], now_ms: int, allow_http: bool
 ) -> Config:
     """The configuration that the input stands for, or Invalid."""
-    if given.secret is not None:
-        secret_key(given.secret)
     config = Config(
         id=id,
         app=app,
@@ -120,6 +122,7 @@ def create(
         since=since,
         created_at=now_ms,
         updated_at=now_ms,
+        signature=given.signature,
     )
     return _checked(config, allow_http)
 

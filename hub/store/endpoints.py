@@ -5,6 +5,7 @@ changes. The truth is written first, so whoever learns of an endpoint from the i
 """
 
 import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,7 +16,8 @@ from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs
 from hub.core.errors import Conflict, HubError, NotFound
 from hub.core.event import now_text
 from hub.core.matching import Subscription
-from hub.core.signing import new_secret
+from hub.core.rotation import Rotation, chosen, retire
+from hub.core.signing import Signature, shown
 from hub.settings import Settings
 from hub.store import keys
 from hub.store.connect import Link
@@ -40,6 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     types: tuple[str, ...] | None
     topics: tuple[str, ...] | None
+    signature: Signature
     headers: Pairs
     max_in_flight: int
     timeout: float
@@ -49,6 +52,22 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     disabled_reason: str | None
     created_at: str
     updated_at: str
+
+
+class PreviousSecret(msgspec.Struct, frozen=True):
+    """A secret that was replaced and still signs."""
+
+    secret: str
+    signature: Signature
+    expires_at: str
+
+
+class SigningSecrets(msgspec.Struct, frozen=True):
+    """What a receiver verifies with, `whsec_` or `whpk_`: the present one, and those that still sign beside it."""
+
+    secret: str
+    signature: Signature
+    previous: list[PreviousSecret]
 
 
 class _Stored(NamedTuple):
@@ -69,10 +88,10 @@ class Endpoints:
         self._secrets = Secrets(settings.secret_key)
 
     async def create(self, app: str, given: EndpointInput) -> tuple[Endpoint, str]:
-        """Make an endpoint; returns it and its signing secret. Raises Invalid, NotConfigured."""
+        """Make an endpoint; returns it and what its receiver verifies with. Raises Invalid, NotConfigured."""
         now_ms = time.time_ns() // 1_000_000
         endpoint_id = endpoints.new_id(now_ms)
-        secret = given.secret or new_secret()
+        secret = chosen(given.secret, given.signature)
         since = {p: (await self._log.observe(p))[1] for p in range(self._log.partitions)}
         config = endpoints.create(
             given,
@@ -84,15 +103,27 @@ class Endpoints:
             allow_http=self._settings.webhook_allow_http,
         )
         await self._put(config, "0", "1" if given.enabled else "0")
-        return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), secret
+        return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), shown(secret)
 
     async def get(self, app: str, endpoint_id: str) -> Endpoint:
         return self._view(await self._read(app, endpoint_id))
 
-    async def secret(self, app: str, endpoint_id: str) -> str:
-        """The endpoint's signing secret. Raises NotFound, NotConfigured."""
-        stored = await self._read(app, endpoint_id)
-        return self._secrets.open(endpoint_id, stored.config.secret)
+    async def secrets(self, app: str, endpoint_id: str) -> SigningSecrets:
+        """What the endpoint's receiver verifies with. Raises NotFound, NotConfigured."""
+        return self._shown((await self._read(app, endpoint_id)).config)
+
+    async def rotate(self, app: str, endpoint_id: str, given: Rotation) -> SigningSecrets:
+        """Sign with another secret from the next claim on. Raises Invalid, NotFound, Conflict, NotConfigured."""
+
+        def replaced(config: Config, now_ms: int) -> Config:
+            retired = retire(config.secret, config.signature, config.retired, given.grace, now_ms)
+            signature = given.signature or config.signature
+            sealed = self._secrets.seal(endpoint_id, chosen(given.secret, signature))
+            return msgspec.structs.replace(
+                config, secret=sealed, signature=signature, retired=retired, updated_at=now_ms
+            )
+
+        return self._shown(await self._change(app, endpoint_id, replaced))
 
     async def page(self, app: str, *, limit: int, below: str | None = None) -> tuple[list[Endpoint], str | None]:
         """Endpoints, newest first, below an id; with the id to go on from, None at the end."""
@@ -109,13 +140,12 @@ class Endpoints:
     async def update(self, app: str, endpoint_id: str, given: EndpointPatch) -> Endpoint:
         """Change an endpoint. Raises Invalid, NotFound, and Conflict when others keep changing it."""
         enabled = "" if given.enabled is UNSET else "1" if given.enabled else "0"
-        for _ in range(_TRIES):
-            stored = await self._read(app, endpoint_id)
-            now_ms = time.time_ns() // 1_000_000
-            config = endpoints.change(stored.config, given, now_ms=now_ms, allow_http=self._settings.webhook_allow_http)
-            if await self._put(config, stored.version, enabled):
-                return await self.get(app, endpoint_id)
-        raise Conflict("The endpoint was changed by others at the same time; try again")
+
+        def changed(config: Config, now_ms: int) -> Config:
+            return endpoints.change(config, given, now_ms=now_ms, allow_http=self._settings.webhook_allow_http)
+
+        await self._change(app, endpoint_id, changed, enabled)
+        return await self.get(app, endpoint_id)
 
     async def delete(self, app: str, endpoint_id: str) -> None:
         """Delete an endpoint: nothing more is owed to it from now on, and what was queued is cancelled."""
@@ -133,6 +163,26 @@ class Endpoints:
         await ring(self._link, partition)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _change(
+        self, app: str, endpoint_id: str, change: Callable[[Config, int], Config], enabled: str = ""
+    ) -> Config:
+        """Apply a change to the configuration as it stands now, in ms; returns the one that was written."""
+        for _ in range(_TRIES):
+            stored = await self._read(app, endpoint_id)
+            config = change(stored.config, time.time_ns() // 1_000_000)
+            if await self._put(config, stored.version, enabled):
+                return config
+        raise Conflict("The endpoint was changed by others at the same time; try again")
+
+    def _shown(self, config: Config) -> SigningSecrets:
+        now_ms = time.time_ns() // 1_000_000
+        previous = [
+            PreviousSecret(shown(self._secrets.open(config.id, one.secret)), one.signature, now_text(one.until))
+            for one in config.retired
+            if one.until > now_ms
+        ]
+        return SigningSecrets(shown(self._secrets.open(config.id, config.secret)), config.signature, previous)
 
     async def _put(self, config: Config, version: str, enabled: str) -> bool:
         """Write the truth, then the index. False when the version is another by now; raises NotFound."""
@@ -184,6 +234,7 @@ class Endpoints:
             description=config.description,
             types=config.types,
             topics=config.topics,
+            signature=config.signature,
             headers=config.headers,
             max_in_flight=config.max_in_flight,
             timeout=self._settings.webhook_timeout if config.timeout is None else config.timeout,

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from hub.core.endpoint import EndpointInput, EndpointPatch
 from hub.core.errors import Detail, InvalidCursor
+from hub.core.rotation import Rotation
 from hub.store.records import is_endpoint_id
 from hub.web.auth import authenticate
 from hub.web.context import context
@@ -58,10 +59,16 @@ async def delete(request: Request) -> Response:
 
 
 async def secret(request: Request) -> Response:
-    """GET /v1/endpoints/{id}/secret: the signing secret, for whoever may change the endpoint."""
+    """GET /v1/endpoints/{id}/secret: what the receiver verifies with, for whoever may change the endpoint."""
     principal = await authenticate(request, "endpoints:write")
-    found = await context(request).endpoints.secret(principal.app, request.path_params["id"])
-    return ok(request, {"secret": found})
+    return ok(request, await context(request).endpoints.secrets(principal.app, request.path_params["id"]))
+
+
+async def rotate(request: Request) -> Response:
+    """POST /v1/endpoints/{id}/secret/rotate: another secret; the old one signs beside it for the grace."""
+    principal = await authenticate(request, "endpoints:write")
+    given = await decode_body(request, Rotation)
+    return ok(request, await context(request).endpoints.rotate(principal.app, request.path_params["id"], given))
 
 
 routes: list[Route] = [
@@ -71,4 +78,5 @@ routes: list[Route] = [
     Route("/v1/endpoints/{id}", update, methods=["PATCH"]),
     Route("/v1/endpoints/{id}", delete, methods=["DELETE"]),
     Route("/v1/endpoints/{id}/secret", secret, methods=["GET"]),
+    Route("/v1/endpoints/{id}/secret/rotate", rotate, methods=["POST"]),
 ]

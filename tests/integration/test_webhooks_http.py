@@ -38,7 +38,11 @@ async def test_an_endpoints_life(web: httpx.AsyncClient) -> None:
     path = f"/v1/endpoints/{made['id']}"
     shown = (await web.get(path)).json()["data"]
     assert shown == {name: value for name, value in made.items() if name != "secret"}
-    assert (await web.get(f"{path}/secret")).json()["data"] == {"secret": made["secret"]}
+    assert (await web.get(f"{path}/secret")).json()["data"] == {
+        "secret": made["secret"],
+        "signature": "v1",
+        "previous": [],
+    }
     changed = (await web.patch(path, json={"enabled": False, "description": "d"})).json()["data"]
     assert (changed["enabled"], changed["disabled_reason"], changed["types"]) == (False, "manual", ["order.*"])
     listed = (await web.get("/v1/endpoints")).json()

@@ -10,9 +10,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from hub.core.errors import HubError, StoreUnavailable
+from hub.core.errors import HubError
 from hub.live.gateway import Gateway
 from hub.live.tail import Tail
 from hub.settings import Settings, SettingsError, load
@@ -22,7 +21,7 @@ from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.janitor import Janitor
 from hub.store.log import Log
-from hub.store.requirements import require_store
+from hub.store.requirements import require_store, store_patience
 from hub.telemetry import configure, logger
 from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
 from hub.web.context import Context
@@ -30,12 +29,9 @@ from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub
 from hub.web.server import serve
 from hub.web.tokens import Tokens
 
-STORE_WITHIN = 30.0
-"""Seconds that the store has to answer at the start of a process."""
-
 
 def create_app(settings: Settings) -> Starlette:
-    """The ASGI application. Its lifespan connects to the store and raises when that fails within STORE_WITHIN."""
+    """The ASGI application. Its lifespan connects to the store, and raises when that fails for STORE_WITHIN."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
@@ -82,12 +78,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             append_link=link if settings.durability == "store" else await _link(stack, settings.redis_url),
         )
         gateway = Gateway(log, Tail(log, tail_link))
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            wait=wait_exponential_jitter(0.1, 2),
-            stop=stop_after_delay(STORE_WITHIN),
-            reraise=True,
-        ):
+        async for attempt in store_patience():
             with attempt:
                 await require_store(link, settings)
                 await gateway.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -46,8 +47,9 @@ def listen(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as exc:
         sock.close()
-        mend = "stop what listens there, or choose another --port or --host"
-        raise StartError(f"Port {port} on {host} can't be used: {exc.strerror}; {mend}") from None
+        mend = "stop what listens there, or choose" if exc.errno == errno.EADDRINUSE else "choose"
+        why = f"{exc.strerror}; {mend} another --port or --host"
+        raise StartError(f"Port {port} on {host} can't be used: {why}") from None
     return sock
 
 
@@ -59,6 +61,7 @@ def serve(sock: socket.socket, web: int) -> int:
 
 def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner: Callable[[str, str], str]) -> int:
     """Run the whole hub until SIGTERM or SIGINT; the exit code. `banner` words the greeting, from URL and API key."""
+    settings.load()  # before anything is made or taken: a wrong variable is what its user should hear of first
     data_dir = data_dir.resolve()
     _prepare(data_dir)
     with dev.locked(data_dir) as lock, contextlib.closing(listen(host, port)) as sock:

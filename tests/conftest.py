@@ -1,6 +1,7 @@
 """One hub for all tests that leave it whole; each test uses topics of its own."""
 
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -9,6 +10,11 @@ import pytest
 from tests.support.hub import Hub
 
 _numbers = itertools.count(1)
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as of a runner in the background; our processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, options.concurrency))
     except (HubError, settings_module.SettingsError) as exc:
-        sys.stderr.write(f"{exc}\n")
+        telemetry.logger().error("start_failed", reason=str(exc))
         return 1
     return 0
 

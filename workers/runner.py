@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Callable
-from typing import Final
 
 from hub import VERSION
 from hub.settings import Settings
@@ -17,15 +16,12 @@ from hub.store.janitor import Janitor
 from hub.store.log import Log
 from hub.store.outbox import Outbox
 from hub.store.queues import Queues
-from hub.store.requirements import require_store
+from hub.store.requirements import require_store, store_patience
 from hub.telemetry import logger
 from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
 from workers.sender import Sender
 from workers.upkeep import Doorbell, Upkeep
-
-START_WAIT: Final = 30.0
-"""Seconds that a starting worker waits for the store."""
 
 
 async def run(settings: Settings, concurrency: int) -> None:
@@ -34,8 +30,10 @@ async def run(settings: Settings, concurrency: int) -> None:
     async with contextlib.AsyncExitStack() as stack:
         link = Link(url)
         stack.push_async_callback(link.close)
-        await link.open(START_WAIT)
-        await require_store(link, settings)
+        await link.open()
+        async for attempt in store_patience():
+            with attempt:
+                await require_store(link, settings)
         await Worker(settings, concurrency, url, link).run(stack)
 
 

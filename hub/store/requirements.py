@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from hub.core.errors import StoreUnavailable
 from hub.settings import Settings, SettingsError
@@ -16,6 +17,8 @@ from hub.telemetry import logger
 
 OLDEST: Final = (7, 0)
 OLDEST_WAITAOF: Final = (7, 2)
+STORE_WITHIN: Final = 30.0
+"""Seconds that the store has to answer at the start of a process."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -53,6 +56,22 @@ async def require_store(link: Link, settings: Settings) -> None:
         await check_layout(link, settings.partitions, settings.delivery_partitions)
     except ValueError as exc:
         raise SettingsError(str(exc)) from None
+
+
+def store_patience() -> AsyncRetrying:
+    """Tries again while the store can't be reached, for STORE_WITHIN; the log says that it waits, and for what."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(StoreUnavailable),
+        wait=wait_exponential_jitter(0.1, 2),
+        stop=stop_after_delay(STORE_WITHIN),
+        before_sleep=_say_once,
+        reraise=True,
+    )
+
+
+def _say_once(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        logger().warning("store_awaited", reason=str(state.outcome.exception()), seconds=STORE_WITHIN)
 
 
 async def layout_faults(store: Caller, wanted: Mapping[str, int]) -> list[Fault]:

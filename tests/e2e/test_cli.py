@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_tail_goes_on_after_the_web_process_died_without_losing_or_repeating_an_
 def test_tail_ends_quietly_when_nobody_reads_it_any_more(dev: Dev) -> None:
     _, cursor = dev.hub("publish", "cli.i", "test.event", "1").split()
     dev.hub("publish", "cli.i", "test.event", "2")
-    script = f"{' '.join(hub_command('tail', '--topic', 'cli.i', '--after', before(cursor)))} | head -n 1"
+    script = f"{shlex.join(hub_command('tail', '--topic', 'cli.i', '--after', before(cursor)))} | head -n 1"
     with Running(["sh", "-c", script], folder=dev.folder) as piped:
         assert [line["event"]["data"] for line in events(piped, 1)] == [1]
         until(lambda: piped.process.poll() is not None or publish_again(dev), "the pipe has ended")

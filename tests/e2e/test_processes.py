@@ -233,6 +233,24 @@ def test_a_wrong_setting_stops_the_start_with_its_name_its_value_and_what_is_all
     assert err.startswith("hub: HUB_PARTITIONS is 'many'; allowed: 1 to 64")
 
 
+def test_dev_says_a_wrong_setting_before_it_makes_or_takes_anything(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, _, err = call_hub("dev", "--port", port, folder=tmp_path, environ={"HUB_LOG_LEVEL": "loud"})
+    assert code == 2
+    assert "HUB_LOG_LEVEL" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "serve --port 0 --web 2", "worker"])
+def test_a_process_that_waits_for_its_store_says_so_at_once(tmp_path: Path, command: str) -> None:
+    environ = {"HUB_REDIS_URL": "redis://127.0.0.1:1", **SECRETS}
+    with Running(hub_command(*command.split()), environ=environ, folder=tmp_path) as waiting:
+        (line, *_) = waiting.until_logged("store_awaited", seconds=10)
+        assert "Connection refused" in line["reason"]
+        assert line["seconds"] == 30
+
+
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_what_production_needs_is_named_when_it_is_missing(tmp_path: Path, command: str) -> None:
     code, _, err = call_hub(command, folder=tmp_path)

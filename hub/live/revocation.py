@@ -21,8 +21,8 @@ from hub.telemetry import logger
 _SLICE: Final = 500
 """Connections looked at until the loop gets a chance to do something else."""
 _RECENT_SECONDS: Final = 60.0
-"""How long a revocation is held against connections that are just being opened: their credential may have been looked up
-before it."""
+"""How long a revocation is held against connections that are just being opened: their credential may have been looked
+up before it."""
 _PAUSE: Final = 0.2
 
 
@@ -65,7 +65,8 @@ class RevocationWatch:
 
     def _take(self, notice: Notice) -> None:
         revoked = msgspec.json.decode(notice.data, type=Revoked)
-        self._recent.setdefault(notice.app, {})[revoked.name] = revoked.before
+        struck = self._recent.setdefault(notice.app, {})
+        struck[revoked.name] = max(revoked.before, struck.get(revoked.name, 0))
         self._forget_at[notice.app, revoked.name] = asyncio.get_running_loop().time() + _RECENT_SECONDS
         self._noticed = True
         self._wake.set()

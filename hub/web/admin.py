@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from hub.core.claims import DEFAULT_APP, SCOPES
 from hub.core.errors import Conflict, Forbidden, Invalid
+from hub.core.event import now_text
 from hub.core.topics import check_pattern, user_topic
 from hub.store.access import ApiKey
 from hub.web.auth import authenticate
@@ -97,7 +98,7 @@ async def create_token(request: Request) -> Response:
 
 def _shown(record: ApiKey) -> dict[str, Any]:
     return {"id": record.id, "app": record.app, "name": record.name, "scopes": record.scopes,
-            "created_at": record.created_at}  # fmt: skip
+            "created_at": now_text(record.created_at)}  # fmt: skip
 
 
 routes = [

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.core.endpoint import EndpointInput, EndpointPatch
-from hub.core.errors import Detail, InvalidCursor
+from hub.core.errors import InvalidCursor
 from hub.core.rotation import Rotation
 from hub.store.records import is_endpoint_id
 from hub.web.auth import authenticate
@@ -28,12 +28,11 @@ async def create(request: Request) -> Response:
 async def listing(request: Request) -> Response:
     """GET /v1/endpoints, newest first."""
     principal = await authenticate(request, "endpoints:read")
-    check_query(request, frozenset(("cursor", "limit")))
+    check_query(request, frozenset(("after", "limit")))
     limit = query_limit(request)
-    below = request.query_params.get("cursor")
+    below = request.query_params.get("after")
     if below and not is_endpoint_id(below):
-        message = "is not a cursor of this listing; pass one back exactly as an answer carried it"
-        raise InvalidCursor(f"cursor: {message}", (Detail("cursor", message),))
+        raise InvalidCursor.field("after", "is not a cursor of this listing; pass one back exactly as an answer had it")
     items, next_cursor = await context(request).endpoints.page(principal.app, limit=limit, below=below)
     return page(request, items, limit=limit, next_cursor=next_cursor)
 

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -152,6 +153,7 @@ async def test_a_key_is_shown_once_works_on_every_process_and_is_revoked_on_ever
 ) -> None:
     made = await new_key(client, "events:read", name="reader")
     assert made["key"].startswith("hubsk_")
+    assert datetime.fromisoformat(made["created_at"]).tzinfo is UTC
     listed = (await client.get("/v1/keys")).json()["data"]
     (shown,) = [one for one in listed if one["id"] == made["id"]]
     assert shown == {name: value for name, value in made.items() if name != "key"}

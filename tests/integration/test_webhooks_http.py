@@ -80,11 +80,13 @@ async def test_endpoints_are_listed_in_pages(web: httpx.AsyncClient) -> None:
     seen: list[str] = []
     cursor = ""
     while cursor is not None:
-        page = (await web.get("/v1/endpoints", params={"limit": 2, **({"cursor": cursor} if cursor else {})})).json()
+        page = (await web.get("/v1/endpoints", params={"limit": 2, **({"after": cursor} if cursor else {})})).json()
         seen += [one["id"] for one in page["data"]]
         cursor = page["pagination"]["next_cursor"]
         assert page["pagination"]["has_more"] is (cursor is not None)
     assert (len(seen), set(seen)) == (5, ids)
+    refused = await web.get("/v1/endpoints", params={"after": "ep_nothing"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "INVALID_CURSOR")
 
 
 @pytest.mark.parametrize(

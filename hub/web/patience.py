@@ -66,8 +66,8 @@ class PatientHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._awaited != "head":
-            self._await_head()
+        if self._awaited != "head":  # a request right behind another
+            self._await_head(1)
 
     def on_headers_complete(self) -> None:
         self._awaited = "body"
@@ -97,9 +97,9 @@ class PatientHttp(HttpToolsProtocol):
     def _idle(self) -> bool:
         return cast("Any", self.cycle) is None or self.cycle.response_complete
 
-    def _await_head(self) -> None:
+    def _await_head(self, came: int = 0) -> None:
         self._awaited = "head"
-        self._head_bytes = 0
+        self._head_bytes = came
         self._deadline = self.loop.time() + HEAD_SECONDS
         if self._timer is None:
             self._timer = self.loop.call_later(HEAD_SECONDS, self._check)

@@ -72,6 +72,7 @@ class Slim(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._connection is not None:
             self._connection.lost()
+        self._connection = None  # the two would hold each other, and what was read, until the collector comes by
         if self._force is not None:
             self._force.cancel()
         self._all.discard(self)
@@ -135,18 +136,18 @@ class SlimWebSocket(Slim):
             self._throw_away(data)
             return
         items: list[Item] = []
-        violation: Violation | None = None
+        breach: tuple[int, str] | None = None  # not the exception: it and this frame would hold each other
         now = asyncio.get_running_loop().time()
         self._due = max(self._due, now)
         try:
             taken = self._reader.feed(data, items, int((now + BURST_SECONDS - self._due) * self._rate))
             self._due += taken / self._rate
         except Violation as exc:
-            violation = exc
+            breach = exc.code, exc.reason
         for item in items:
             self._take(item)
-        if violation is not None:
-            self._fail(violation)
+        if breach is not None:
+            self._fail(*breach)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -210,14 +211,15 @@ class SlimWebSocket(Slim):
         self._resume_reading()
         self._abort_soon()
 
-    def _fail(self, violation: Violation) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """Fail the connection (section 7.1.7): say why and that nothing follows, and listen no more.
 
         The socket isn't closed at once: where bytes are left unread the kernel resets it, and the client would never
         see why it was closed.
         """
         self._thrown_away = 0
-        self._close(violation.code, violation.reason)
+        self._reader = MessageReader(0)  # what it held of a message is of no use any more
+        self._close(code, reason)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from tests.support.hub import Hub, auth
 
@@ -79,9 +80,14 @@ class RawWs:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, hub: Hub, index: int = 0) -> AsyncGenerator[Self]:
-        """A connection on which nothing has been said yet."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", hub.ports[index], limit=4 * 1024 * 1024)
+    async def connect(cls, hub: Hub, window: int | None = None) -> AsyncGenerator[Self]:
+        """A connection on which nothing has been said yet; `window` is the bytes that the kernel takes ahead of us."""
+        sock = socket.socket()
+        if window is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", hub.ports[0]))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=4 * 1024 * 1024 if window is None else window)
         try:
             yield cls(reader, writer)
         finally:
@@ -89,9 +95,11 @@ class RawWs:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, hub: Hub, path: str = "/v1/ws", *, authorized: bool = True) -> AsyncGenerator[Self]:
+    async def open(
+        cls, hub: Hub, path: str = "/v1/ws", *, authorized: bool = True, window: int | None = None
+    ) -> AsyncGenerator[Self]:
         """One whose handshake is done; an authorized one has read `connected` too."""
-        async with cls.connect(hub) as raw:
+        async with cls.connect(hub, window) as raw:
             raw.send(request(path, **(auth() if authorized else {})))
             status, headers = await raw.head()
             assert status == 101, (status, headers)
@@ -108,6 +116,13 @@ class RawWs:
         for start in range(0, len(data), size):
             self.writer.write(data[start : start + size])
             await asyncio.sleep(0)
+
+    def stall(self) -> None:
+        """Read nothing from now on."""
+        cast("asyncio.ReadTransport", self.writer.transport).pause_reading()
+
+    def resume(self) -> None:
+        cast("asyncio.ReadTransport", self.writer.transport).resume_reading()
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """The status and the headers of an HTTP answer."""

@@ -1,6 +1,7 @@
 """The reader of a client's frames: whole messages whatever the cuts, and a close code for each breach."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -118,3 +119,26 @@ def test_a_close_carries_its_code_and_reason(code: int) -> None:
 
 def test_a_close_without_a_code_is_1005_and_nothing_behind_it_is_read() -> None:
     assert read(frame(Opcode.CLOSE, b"") + frame(Opcode.TEXT, b"late")) == [Close(1005, "")]
+
+
+def test_more_frames_than_allowed_are_refused_after_those_that_are() -> None:
+    reader = MessageReader(MOST)
+    items: list[Item] = []
+    wire = frame(Opcode.TEXT, b"a") + frame(Opcode.PONG, b"") + frame(Opcode.TEXT, b"b")
+    assert reader.feed(wire, items, 3) == 3
+    with pytest.raises(Violation) as caught:
+        reader.feed(wire, items, 2)
+    assert caught.value.code == 4029
+    assert items == [Message(b"a"), Message(b"b"), Message(b"a")]
+
+
+def test_a_large_message_in_tiny_pieces_costs_its_bytes_once() -> None:
+    size = 512 * 1024
+    wire = frame(Opcode.BINARY, b"x" * size)
+    reader = MessageReader(size)
+    items: list[Item] = []
+    began = time.process_time()
+    for start in range(0, len(wire), 8):
+        reader.feed(wire[start : start + 8], items, 1)
+    assert items == [Message(b"x" * size)]
+    assert time.process_time() - began < 1  # copied anew for each piece it would be 16 GiB

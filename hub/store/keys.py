@@ -13,8 +13,13 @@ PERMANENT: Final = (
     "hub:{p*}:meta",  # epoch, trim floor, dispatched position: one small hash per partition
     "hub:{cfg}:*",  # endpoints, API keys, layout: as many as the operators made
     "hub:{ctl}:stream",  # capped by length and age
+    "hub:{ctl}:presence",  # three numbers
+    "hub:{ctl}:leases",  # one member per web process, removed with its members by any other
+    "hub:{ctl}:held:*",  # the members that a process holds
+    "hub:{ctl}:members:*",  # who is in a topic, gone with the last one
+    "hub:{ctl}:topics:*",  # the topics where somebody is
     "hub:{d*}:sched",  # at most one member per endpoint
-    "hub:{d*}:[efrl]:*",  # per endpoint, bounded by its backlog limit, removed with it
+    "hub:{d*}:[efrlhw]:*",  # per endpoint, bounded by its backlog limit, removed with it
     "hub:{d*}:applied",  # one field per log partition
     "hub:{d*}:tick",  # two numbers
     "hub:{d*}:out",  # capped by length, drained into the log
@@ -56,6 +61,10 @@ CONTROL: Final = "hub:{ctl}:stream"
 API_KEYS: Final = "hub:{cfg}:keys"
 LAYOUT: Final = "hub:{cfg}:layout"
 JANITOR_LEASE: Final = "hub:{ctl}:janitor"
+PRESENCE: Final = "hub:{ctl}:presence"
+"""Hash: version (the last one given), tick (the latest renewal), grace (until when no lease is ended)."""
+PRESENCE_LEASES: Final = "hub:{ctl}:leases"
+"""Sorted set: holder (a web process) by the end of its lease in ms, 0 when it has ended."""
 
 ENDPOINTS: Final = "hub:{cfg}:endpoints"
 """Hash, endpoint id to what matching needs."""
@@ -78,7 +87,7 @@ def sched(partition: int) -> str:
 
 
 def endpoint(partition: int, endpoint_id: str) -> str:
-    """Hash, the truth of an endpoint: config, version, state, why, cap, timeout, turn."""
+    """Hash, the truth of an endpoint: configuration, version, state, rate limit, breaker (see delivery.lua)."""
     return f"hub:{{d{partition}}}:e:{endpoint_id}"
 
 
@@ -95,6 +104,21 @@ def retries(partition: int, endpoint_id: str) -> str:
 def leases(partition: int, endpoint_id: str) -> str:
     """Sorted set: attempts under way by the end of their lease, in ms."""
     return f"hub:{{d{partition}}}:l:{endpoint_id}"
+
+
+def heads(partition: int, endpoint_id: str) -> str:
+    """Hash, of an ordered endpoint: topic to the delivery that the others of the topic wait for, and the other way."""
+    return f"hub:{{d{partition}}}:h:{endpoint_id}"
+
+
+def waiting(partition: int, endpoint_id: str) -> str:
+    """Sorted set, of an ordered endpoint: deliveries that wait for one before them, by topic and number."""
+    return f"hub:{{d{partition}}}:w:{endpoint_id}"
+
+
+def claims(partition: int, endpoint_id: str) -> str:
+    """Sorted set, of an endpoint with a rate limit: leases by the time of their claim, in ms. Lives for the period."""
+    return f"hub:{{d{partition}}}:c:{endpoint_id}"
 
 
 def delivery_index(partition: int, endpoint_id: str, log_partition: int) -> str:
@@ -135,3 +159,28 @@ def tick(partition: int) -> str:
 def doorbell(partition: int) -> str:
     """List that idle workers block on. Lives for seconds."""
     return f"hub:{{d{partition}}}:bell"
+
+
+def revoked(app: str, digest: str) -> str:
+    """String, ms: the credential of this name is void as far as it was issued up to then. Lives as long as it could."""
+    return f"hub:{{ctl}}:revoked:{app}:{digest}"
+
+
+def ticket(digest: str) -> str:
+    """String, who may come with a ticket. Lives as long as the ticket."""
+    return f"hub:{{ctl}}:ticket:{digest}"
+
+
+def held(holder: str) -> str:
+    """Set of `app topic user`, with NUL in between: what a web process holds in presence."""
+    return f"hub:{{ctl}}:held:{holder}"
+
+
+def members(app: str, topic: str) -> str:
+    """Hash, user to how many web processes hold it there; the field of no name is the topic's version."""
+    return f"hub:{{ctl}}:members:{app}:{topic}"
+
+
+def live_topics(app: str) -> str:
+    """Sorted set of the topics where somebody is, by name."""
+    return f"hub:{{ctl}}:topics:{app}"

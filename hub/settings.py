@@ -6,6 +6,7 @@ the variable, the value (never a secret's) and what is allowed.
 
 import base64
 import binascii
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from hub.core.addresses import Network
 from hub.core.retry import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY
 
 
@@ -36,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_audience: str | None
     cors_origins: tuple[str, ...]
     webhook_allow_http: bool
+    webhook_allow_networks: tuple[Network, ...]
+    webhook_proxy: str | None
     webhook_timeout: float
     retry_schedule: tuple[float, ...]
     retention: int
@@ -143,6 +147,17 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+
+
+def _proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path.strip("/") or parts.query:
+        raise ValueError
+    return text
+
+
 _URL_QUERY: Final = frozenset({"db", "username", "password"})
 _SENTINEL = re.compile(r"[^:,/\s]+(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://[^/\s@?#]+")  # as browsers send it: no path, not even a last slash
@@ -169,6 +184,10 @@ SETTINGS: Final = (
     Setting("HUB_CORS_ORIGINS", "cors_origins", "", _origins,
             "origins such as https://app.example, without a path, comma-separated, or *"),
     Setting("HUB_WEBHOOK_ALLOW_HTTP", "webhook_allow_http", "0", _boolean, "1 or 0"),
+    Setting("HUB_WEBHOOK_ALLOW_NETWORKS", "webhook_allow_networks", "", _networks,
+            "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),
+    Setting("HUB_WEBHOOK_PROXY", "webhook_proxy", "", _proxy,
+            "http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT", secret=True),
     Setting("HUB_WEBHOOK_TIMEOUT", "webhook_timeout", "15", _seconds(1, 120), "1 to 120 seconds"),
     Setting("HUB_RETRY_SCHEDULE", "retry_schedule", _SCHEDULE_TEXT, _delays,
             f"up to {MAX_ATTEMPTS - 1} delays in seconds, comma-separated, each at most {MAX_DELAY:.0f}"),
@@ -209,7 +228,7 @@ def hide_login(url: str) -> str:
 def _read(setting: Setting, source: Mapping[str, str]) -> Any:
     text = source.get(setting.variable, "") or setting.default
     if not text:
-        return () if setting.field == "cors_origins" else None
+        return () if setting.field in ("cors_origins", "webhook_allow_networks") else None
     try:
         return setting.parse(text)
     except (ValueError, KeyError, binascii.Error):

@@ -54,7 +54,9 @@ class Worker:
     async def run(self, stack: contextlib.AsyncExitStack) -> None:
         partitions = self._settings.delivery_partitions
         upkeep = Upkeep(self._link, Outbox(self._link, self._log), partitions, self._settings.attempt_retention)
-        sender = Sender(f"Hub/{VERSION}")
+        sender = Sender(
+            f"Hub/{VERSION}", allowed=self._settings.webhook_allow_networks, proxy=self._settings.webhook_proxy
+        )
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(
             self._queues,

@@ -9,7 +9,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from hub.core.addresses import Network
 from hub.store.attempts import MAX_BODY
+from workers.guard import AddressForbidden, Guard
 
 KEEPALIVE: Final = 4.0
 """Seconds that an idle connection is kept. Servers commonly close theirs after 5, and a POST that meets a closing
@@ -21,8 +23,9 @@ _MAX_HEADER_VALUE: Final = 512
 class Answer(msgspec.Struct, frozen=True):
     """How a try went. Without `error` it was answered 2xx; `status` is None where nothing was answered.
 
-    Errors: `timeout`, `dns`, `connect`, `tls`, `reset` (the connection broke off), `protocol` (not HTTP, or cut short),
-    `redirect` (3xx, never followed), `status` (any other answer). Where the secret couldn't be opened nothing is sent,
+    Errors: `timeout`, `dns`, `forbidden` (an address that the hub doesn't call), `connect`, `proxy` (the one on the way
+    out), `tls`, `reset` (the connection broke off), `protocol` (not HTTP, or cut short), `redirect` (3xx, never
+    followed), `status` (any other answer). Where the secret couldn't be opened nothing is sent,
     and the error is `secret`.
     """
 
@@ -34,11 +37,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends over one shared pool of connections: no cookies, no redirects, no proxies."""
+    """Sends over one shared pool of connections: no cookies, no redirects, no proxy but the configured one.
 
-    def __init__(self, user_agent: str) -> None:
+    Each connection's address is vetted when it is dialled. With a proxy, which then chooses the addresses, none is.
+    """
+
+    def __init__(self, user_agent: str, *, allowed: tuple[Network, ...] = (), proxy: str | None = None) -> None:
+        dial = None if proxy else Guard(allowed).dial
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
+            proxy=proxy,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, socket_factory=dial),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             headers={"User-Agent": user_agent},
@@ -86,8 +94,10 @@ def code_of(exc: BaseException) -> str:
         return "dns"
     if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)):
         return "tls"
+    if isinstance(exc, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
+        return "proxy"
     if isinstance(exc, aiohttp.ClientConnectorError):
-        return "connect"
+        return "forbidden" if isinstance(exc.os_error, AddressForbidden) else "connect"
     if isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)):
         return "reset"
     return "protocol"

@@ -3,20 +3,19 @@
 import re
 import secrets
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from hub.core.cursor import Position
-from hub.core.errors import Detail, EndpointUrlForbidden, Invalid
+from hub.core.errors import Invalid
 from hub.core.retry import RetryInput, schedule_of
 from hub.core.rotation import Retired
 from hub.core.signing import Signature
+from hub.core.target_url import UrlRules, check_url
 from hub.core.topics import check_pattern, check_type_pattern
 
 ID: Final = re.compile(r"ep_[0-9a-f]{24}")
-MAX_URL: Final = 2048
 MAX_PATTERNS: Final = 100
 MAX_DESCRIPTION: Final = 1000
 MAX_PAIRS: Final = 50
@@ -26,8 +25,6 @@ MAX_IN_FLIGHT: Final = 1000
 MIN_TIMEOUT: Final = 1.0
 MAX_TIMEOUT: Final = 120.0
 
-_PLAIN_URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # RFC 3986, section 2: no quotes, brackets <> {}, \\ ^ ` |
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"[ \t!-~]*")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -103,9 +100,10 @@ def new_id(now_ms: int) -> str:
 
 
 def create(
-    given: EndpointInput, *, id: str, app: str, sealed: str, since: dict[int, Position], now_ms: int, allow_http: bool
+    given: EndpointInput, *, id: str, app: str, sealed: str, since: dict[int, Position], now_ms: int, rules: UrlRules
 ) -> Config:
     """The configuration that the input stands for, or Invalid."""
+    check_url(given.url, rules)
     config = Config(
         id=id,
         app=app,
@@ -124,20 +122,21 @@ def create(
         updated_at=now_ms,
         signature=given.signature,
     )
-    return _checked(config, allow_http)
+    return _checked(config)
 
 
-def change(config: Config, given: EndpointPatch, *, now_ms: int, allow_http: bool) -> Config:
-    """The configuration after a change, or Invalid."""
+def change(config: Config, given: EndpointPatch, *, now_ms: int, rules: UrlRules) -> Config:
+    """The configuration after a change, or Invalid. A URL that stays isn't judged by rules that came after it."""
+    if given.url is not UNSET:
+        check_url(given.url, rules)
     fields = {name: getattr(given, name) for name in EndpointPatch.__struct_fields__ if name != "enabled"}
     fields = {name: value for name, value in fields.items() if value is not UNSET}
     if isinstance(given.retry, RetryInput):
         fields["retry"] = schedule_of(given.retry)
-    return _checked(msgspec.structs.replace(config, **fields, updated_at=now_ms), allow_http)
+    return _checked(msgspec.structs.replace(config, **fields, updated_at=now_ms))
 
 
-def _checked(config: Config, allow_http: bool) -> Config:
-    check_url(config.url, allow_http)
+def _checked(config: Config) -> Config:
     for field, patterns, check in (
         ("types", config.types, check_type_pattern),
         ("topics", config.topics, check_pattern),
@@ -161,35 +160,6 @@ def _checked(config: Config, allow_http: bool) -> Config:
     _check_headers(config.headers)
     _check_pairs("metadata", config.metadata, _METADATA_NAME)
     return config
-
-
-def check_url(url: str, allow_http: bool) -> None:
-    """Raise Invalid unless the URL is one that attempts can be sent to; EndpointUrlForbidden where they must not be."""
-    if len(url) > MAX_URL:
-        raise Invalid.field("url", f"has {len(url)} characters; allowed are {MAX_URL}")
-    try:
-        if not _PLAIN_URL.fullmatch(url):
-            raise ValueError
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise Invalid.field("url", "is not a URL such as https://example.com/hooks, in visible ASCII") from None
-    if parts.scheme not in ("http", "https"):
-        raise _forbidden(f"the scheme {parts.scheme[:20]!r} is not allowed; use https")
-    if parts.scheme == "http" and not allow_http:
-        raise _forbidden("http is not allowed here (HUB_WEBHOOK_ALLOW_HTTP); use https")
-    if not _HOST.fullmatch(host) or len(host) > 253 or port == 0:
-        raise Invalid.field(
-            "url", "must name a host (an international name in its xn-- form) and, if any, a port from 1 on"
-        )
-    if "@" in parts.netloc:
-        raise Invalid.field("url", "must not hold a user or password; send a header instead")
-    if "#" in url:
-        raise Invalid.field("url", "must not have a fragment; it would never be sent")
-
-
-def _forbidden(message: str) -> EndpointUrlForbidden:
-    return EndpointUrlForbidden(f"url: {message}", (Detail("url", message),))
 
 
 def _check_pairs(field: str, pairs: Pairs, names: re.Pattern[str]) -> None:

@@ -18,6 +18,7 @@ from hub.core.event import now_text
 from hub.core.matching import Subscription
 from hub.core.rotation import Rotation, chosen, retire
 from hub.core.signing import Signature, shown
+from hub.core.target_url import UrlRules
 from hub.settings import Settings
 from hub.store import keys
 from hub.store.connect import Link
@@ -85,6 +86,7 @@ class Endpoints:
         self._log = log
         self._settings = settings
         self._partitions = settings.delivery_partitions
+        self._rules = UrlRules(settings.webhook_allow_http, settings.webhook_allow_networks)
         self._secrets = Secrets(settings.secret_key)
 
     async def create(self, app: str, given: EndpointInput) -> tuple[Endpoint, str]:
@@ -100,7 +102,7 @@ class Endpoints:
             sealed=self._secrets.seal(endpoint_id, secret),
             since=since,
             now_ms=now_ms,
-            allow_http=self._settings.webhook_allow_http,
+            rules=self._rules,
         )
         await self._put(config, "0", "1" if given.enabled else "0")
         return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), shown(secret)
@@ -142,7 +144,7 @@ class Endpoints:
         enabled = "" if given.enabled is UNSET else "1" if given.enabled else "0"
 
         def changed(config: Config, now_ms: int) -> Config:
-            return endpoints.change(config, given, now_ms=now_ms, allow_http=self._settings.webhook_allow_http)
+            return endpoints.change(config, given, now_ms=now_ms, rules=self._rules)
 
         await self._change(app, endpoint_id, changed, enabled)
         return await self.get(app, endpoint_id)

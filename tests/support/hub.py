@@ -65,6 +65,7 @@ class Hub:
             "HUB_JWT_SECRET": JWT_SECRET,
             "HUB_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
             "HUB_WEBHOOK_ALLOW_HTTP": "1",
+            "HUB_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
             "HUB_LOG_FORMAT": "json",
             **settings,
         }

@@ -40,7 +40,9 @@ class Receiver:
     writer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._place = (host, port)
+        self.connections = 0
         self.got: list[Got] = []
         self.answers: dict[str, list[bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]]] = {}
         self.then: bytes = OK
@@ -51,7 +53,7 @@ class Receiver:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, *self._place)
         return self
 
     async def __aexit__(
@@ -63,9 +65,13 @@ class Receiver:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def url(self, path: str = "/hook") -> str:
+    @property
+    def port(self) -> int:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{path}"
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def url(self, path: str = "/hook") -> str:
+        return f"http://{self._place[0]}:{self.port}{path}"
 
     def at(self, path: str = "/hook") -> list[Got]:
         return [one for one in self.got if one.path == path]
@@ -76,6 +82,7 @@ class Receiver:
         return self.at(path)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -28,6 +28,7 @@ def settings(**variables: str) -> Settings:
         {
             "HUB_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
             "HUB_WEBHOOK_ALLOW_HTTP": "1",
+            "HUB_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
             "HUB_DELIVERY_PARTITIONS": "4",
             **variables,
         }

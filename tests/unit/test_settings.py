@@ -30,6 +30,8 @@ WRONG = {
     "HUB_JWT_SECRET": ["only-31-characters-are-too-few-"],
     "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example", "https://a.example/", "https://"],
     "HUB_WEBHOOK_ALLOW_HTTP": ["maybe", "2"],
+    "HUB_WEBHOOK_ALLOW_NETWORKS": ["10.0.0.0/33", "10.1.2.3/8", "intranet", "10.0.0.0/8,"],
+    "HUB_WEBHOOK_PROXY": ["proxy:3128", "https://proxy:3128", "http://proxy", "http://proxy:3128/path", "http://:1"],
     "HUB_WEBHOOK_TIMEOUT": ["0", "121", "nan", "inf", "soon"],
     "HUB_RETRY_SCHEDULE": ["5,,7", "0", "-1", "nan", "604801", ",".join(["1"] * 50)],
     "HUB_RETENTION": ["59", "1e6", "week"],
@@ -54,6 +56,7 @@ def test_without_variables_everything_has_its_default() -> None:
     assert found.delivery_partitions == 16
     assert found.secret_key is None
     assert found.cors_origins == ()
+    assert (found.webhook_allow_networks, found.webhook_proxy) == ((), None)
     assert found.webhook_timeout == 15
     assert found.retry_schedule[:2] == (5, 300)
     assert found.log_max_bytes is None

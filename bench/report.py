@@ -90,6 +90,8 @@ def failures(measurement: Measurement) -> Iterator[str]:
             yield f"{measurement[field]:.0f} {meaning}"
     if measurement.per_second == 0:
         yield "nothing arrived"
+    if measurement.server_us == 0:
+        yield "no CPU time of the server was found"
 
 
 def doubts(measurement: Measurement) -> Iterator[str]:

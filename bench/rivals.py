@@ -43,7 +43,8 @@ def nchan(folder: Path, core: int) -> Generator[Peer]:
     (folder / "nginx.conf").write_text(config)
     command = ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
     with running("nchan", command, core) as process:
-        process.wait_until(lambda: accepts(port))
+        # The master listens before it has a worker, and it is the worker that is measured.
+        process.wait_until(lambda: len(process.pids) > 1 and accepts(port))
         yield Peer(process, port, kind="nchan")
 
 

@@ -35,6 +35,8 @@ class Holdings:
         self._connections: dict[Member, int] = {}
         self._waiting: dict[Member, list[asyncio.Future[int]]] = {}
         """What the store is to be told, and who waits for it. Told is what is so by then."""
+        self._behind = 0
+        """What is to be written before anybody is removed: the same users may be held under the old name."""
         self._wake = asyncio.Event()
         self.stopped = False
 
@@ -73,7 +75,7 @@ class Holdings:
                     await self._rest()
                 await self._keep_lease()
                 await self._write_some()
-                if self._ended and not await self._store.clear(self._ended[-1]):
+                if self._ended and self._behind <= 0 and not await self._store.clear(self._ended[-1]):
                     self._ended.pop()
             except (HubError, StoreError) as exc:
                 logger().debug("presence_waits", reason=str(exc))
@@ -117,6 +119,7 @@ class Holdings:
         self._holder = holder
         for member in self._connections:
             self._waiting.setdefault(member, [])
+        self._behind = len(self._waiting)
         self._on_begin()
 
     async def _write_some(self) -> None:
@@ -135,6 +138,7 @@ class Holdings:
             for member, futures in zip(members, asked, strict=True):
                 self._waiting.setdefault(member, []).extend(futures)
             return
+        self._behind -= len(members)
         for (version, _), futures in zip(states, asked, strict=True):
             for future in futures:
                 if not future.done():

@@ -233,13 +233,13 @@ class Link:
             wire.close()
             raise
         if wire.is_lost:  # between the last answer and now: nobody would hear of it any more
-            raise StoreUnavailable("the connection was lost")
+            raise StoreUnavailable(wire.fault)
         return wire
 
     def _on_lost(self, wire: Wire) -> None:
         if wire is self._wire:
             self._wire = None
-            self._fault = "the connection was lost"
+            self._fault = wire.fault
             self._up.clear()
             self._lost.set()
 

@@ -54,6 +54,8 @@ class Wire(asyncio.Protocol):
         self._on_lost = on_lost
         self._timeout = timeout
         self._watch: asyncio.TimerHandle | None = None
+        self.fault = "The connection to the store was lost"
+        """Why it ended; only meaningful when it has."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transports aren't instances of asyncio's
@@ -65,7 +67,7 @@ class Wire(asyncio.Protocol):
         while self._pending:
             future, _ = self._pending.popleft()
             if not future.done():
-                future.set_exception(StoreUnavailable("The connection to the store was lost"))
+                future.set_exception(StoreUnavailable(self.fault))
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -85,7 +87,7 @@ class Wire(asyncio.Protocol):
         """Queue a command; it is written with the others of this loop tick. The wire dies when a reply is overdue."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         if self._transport is None:
-            future.set_exception(StoreUnavailable("The connection to the store was lost"))
+            future.set_exception(StoreUnavailable(self.fault))
             return future
         self._pending.append((future, self._loop.time() + (timeout or self._timeout)))
         if not self._out:
@@ -113,6 +115,7 @@ class Wire(asyncio.Protocol):
         if not self._pending:
             return
         if self._loop.time() > self._pending[0][1]:
+            self.fault = "The store did not answer in time; the connection to it was ended"
             self.close()
         else:
             self._watch = self._loop.call_later(0.2, self._check_overdue)

@@ -114,6 +114,7 @@ async def test_a_store_that_hangs_is_answered_within_two_seconds(hub: Hub, clien
         response = await client.post("/v1/events", json={"topic": "room.a", "type": "t", "data": 2})
         assert time.monotonic() - began < 2.0
         assert (response.status_code, response.json()["error"]["code"]) == (503, "STORE_UNAVAILABLE")
+        assert "did not answer in time" in response.json()["error"]["message"]
         assert (await client.get("/health/ready")).status_code == 503
         assert (await client.get("/health/live")).status_code == 200
     finally:

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
+from hub.core import event as events
 from hub.core.claims import Principal
 from hub.core.errors import StoreUnavailable
+from hub.core.event import EventInput
 from hub.live.connection import Connection
 from hub.live.gateway import Gateway
 from hub.live.presence import Presence
@@ -65,10 +68,10 @@ async def gateway(link: Link, store: StoreProcess) -> AsyncIterator[Gateway]:
     await tail_link.close()
 
 
-async def join(gateway: Gateway, client: Client, *, watch: bool = False) -> None:
+async def join(gateway: Gateway, client: Client, *, watch: bool = False, start: Start | None = None) -> None:
     key = RoomKey("default", (ROOM,), (), "ws", framed=False)
     if not watch:
-        await gateway.join(client, ROOM, key, Start(), lambda _cursor, _recovered: b'{"type":"room_joined"}')
+        await gateway.join(client, ROOM, key, start or Start(), lambda _cursor, _recovered: b'{"type":"room_joined"}')
         return
     async with gateway.presence.watching(client, ROOM) as snapshot:
 
@@ -97,6 +100,20 @@ async def test_nothing_is_remembered_of_connections_that_are_gone(gateway: Gatew
         return not await link.call("KEYS", "hub:{ctl}:held:*") and not await link.call("KEYS", "hub:{ctl}:members:*")
 
     await eventually(held, "the store has heard of it")
+
+
+async def test_a_direct_message_costs_nobody_the_seat(gateway: Gateway) -> None:
+    """Who is in one room gets its frames by the room's seat, the cheap way: after a direct message as before it."""
+    ann = Client("ann")
+    gateway.add(ann)
+    await join(gateway, ann)
+    seat = ann.seat
+    assert seat is not None
+    sent = [events.build(EventInput(topic, "t", Raw(b"1")), id=topic, now_ms=1, max_bytes=1000)
+            for topic in (ROOM, "@user.ann")]  # fmt: skip
+    await gateway.log.append("default", sent)
+    await eventually(lambda: [one["room"] for one in ann.got[1:]] == [ROOM, "@user.ann"], "both have come")
+    assert ann.seat == seat
 
 
 async def test_a_lease_that_was_lost_is_begun_anew_without_anybody_leaving(gateway: Gateway, link: Link) -> None:
@@ -151,6 +168,9 @@ async def test_a_join_with_presence_says_so_when_the_store_is_away(gateway: Gate
     try:
         with pytest.raises(StoreUnavailable):
             await join(gateway, ann, watch=True)
+        with pytest.raises(StoreUnavailable):
+            await join(gateway, ann, start=Start(history=5))
+        assert len(gateway.presence) == 2  # ann, in her own room
         await join(gateway, ann)
         assert [message["type"] for message in ann.got] == ["room_joined"]
     finally:

@@ -104,9 +104,10 @@ def test_of_a_crowd_some_are_named_and_all_are_counted() -> None:
 
 def test_in_a_storm_of_joins_each_watcher_still_learns_of_every_change() -> None:
     """More came within one batch than are told exactly; the last ones may be told names that they know."""
-    watched, known = room("ghost"), dict[Connection, set[str]]()
+    watched, known = room("host"), dict[Connection, set[str]]()
     for n in range(100):
-        watched.hear(diff(n + 2, joined=(f"user{n}",), left=("ghost",) if n == 98 else ()))
+        joined = (f"user{n}", "guest") if n == 80 else (f"user{n}",)
+        watched.hear(diff(n + 2, joined=joined, left=("guest",) if n == 98 else ()))
         watched.watch(connection := watcher())
         known[connection] = set(watched.snapshot()[0])
     for connection, messages in told(watched).items():

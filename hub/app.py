@@ -113,9 +113,12 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def run(settings: Settings, sock: socket.socket) -> int:
-    """Serve one web process on a listening socket until SIGINT or SIGTERM; returns the exit code."""
-    return serve(create_app(settings), sock)
+def run(settings: Settings, sock: socket.socket, ready_fd: int | None = None) -> int:
+    """Serve one web process on a listening socket until SIGINT or SIGTERM; returns the exit code.
+
+    A byte is written to `ready_fd` once it serves.
+    """
+    return serve(create_app(settings), sock, ready_fd)
 
 
 def asgi() -> Starlette:

@@ -81,12 +81,15 @@ def serve(host: Host = "0.0.0.0", port: Port = 8080, web: Web = 1) -> None:  # n
 
 
 @app.command("web", hidden=True)
-def run_web(fd: Annotated[int, typer.Option(help="The inherited listening socket.")]) -> None:
+def run_web(
+    fd: Annotated[int, typer.Option(help="The inherited listening socket.")],
+    ready_fd: Annotated[int | None, typer.Option(help="The inherited pipe that hears when it serves.")] = None,
+) -> None:
     """Run one web process for a supervisor."""
     configured = settings.load()
     processes.require(configured)
     telemetry.configure(configured, "web")
-    raise SystemExit(_serve_web(configured, socket.socket(fileno=fd)))
+    raise SystemExit(_serve_web(configured, socket.socket(fileno=fd), ready_fd))
 
 
 @app.command()
@@ -205,10 +208,10 @@ def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
-def _serve_web(configured: settings.Settings, sock: socket.socket) -> int:
+def _serve_web(configured: settings.Settings, sock: socket.socket, ready_fd: int | None = None) -> int:
     from hub.app import run
 
-    return run(configured, sock)
+    return run(configured, sock, ready_fd)
 
 
 def _banner(url: str, key: str) -> str:

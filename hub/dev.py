@@ -104,6 +104,7 @@ def environment(base: Mapping[str, str], data_dir: Path, made: Secrets, redis_ur
         "HUB_REDIS_URL": redis_url,
         "HUB_WEBHOOK_ALLOW_HTTP": "1",
         "HUB_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8,::1/128",
+        "HUB_DRAIN_WAIT": "0",  # there is no balancer that would have to see it
         "HUB_CORS_ORIGINS": "*",  # pages under development come from anywhere; nothing here trusts a cookie
     }
     given = {name: value for name, value in base.items() if value or name not in defaults}

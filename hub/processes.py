@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from hub import dev, settings, telemetry
+from hub.keeper import READY_FD, Child
 from hub.settings import Settings
 from hub.store import embedded
-from hub.supervisor import Child, Supervisor
+from hub.supervisor import Supervisor
 
-WEB_DRAIN: Final = 10.0
+WEB_DRAIN: Final = 9.0
+"""Seconds, without HUB_DRAIN_WAIT: closes, what clients take to answer them, and requests under way."""
 WORKER_DRAIN: Final = 130.0
 """Seconds: the longest timeout that a webhook may have (120), and the time to record what came of it."""
 BACKLOG: Final = 2048
@@ -54,8 +56,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(sock: socket.socket, web: int) -> int:
-    """Run several web processes on one socket until SIGTERM or SIGINT; the exit code."""
-    stages = [_web(sock, web, os.environ)]
+    """Run several web processes on one socket until SIGTERM or SIGINT; SIGHUP rolls them. The exit code."""
+    stages = [_web(sock, web, os.environ, rolls=True)]
     return asyncio.run(_supervise(stages, sock, lambda: telemetry.logger().info("ready", url=url_of(sock))))
 
 
@@ -71,7 +73,7 @@ def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner
         own_store = configured.redis_url == embedded.url(data_dir)
         stages = [
             *([[_store(data_dir, lock)]] if own_store else []),
-            [*_web(sock, web, environ), *_workers(workers, environ)],
+            [*_web(sock, web, environ, rolls=False), *_workers(workers, environ)],
         ]
         url, key = url_of(sock), environ["HUB_BOOTSTRAP_KEY"]
         with dev.announced(data_dir, url, key):
@@ -131,17 +133,16 @@ def _store(data_dir: Path, lock: int) -> Child:
     )  # fmt: skip
 
 
-def _web(sock: socket.socket, count: int, environ: Mapping[str, str]) -> list[Child]:
+def _web(sock: socket.socket, count: int, environ: Mapping[str, str], *, rolls: bool) -> list[Child]:
     fd = sock.fileno()
-    command = python("hub", "web", "--fd", str(fd))
+    command = python("hub", "web", "--fd", str(fd), *(["--ready-fd", READY_FD] if rolls else []))
+    bound = WEB_DRAIN + settings.load(environ).drain_wait
     host, port = _address(sock)
 
     async def ready() -> bool:
         return await _is_ready(host, port)
 
-    return [
-        Child(f"web-{n + 1}", command, environ, stop_within=WEB_DRAIN, ready=ready, fds=(fd,)) for n in range(count)
-    ]
+    return [Child(f"web-{n + 1}", command, environ, stop_within=bound, ready=ready, fds=(fd,)) for n in range(count)]
 
 
 def _workers(count: int, environ: Mapping[str, str]) -> list[Child]:

@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_max_bytes: int | None
     attempt_retention: int
     max_event_bytes: int
+    drain_wait: float
     max_connections_per_app: int | None
     ws_max_rooms: int
     ws_max_message_bytes: int
@@ -204,6 +205,7 @@ SETTINGS: Final = (
     Setting("HUB_WS_MAX_MESSAGE_BYTES", "ws_max_message_bytes", "1048576", _integer(1024, 16 * 1024 * 1024),
             "1024 to 16777216"),
     Setting("HUB_WS_MESSAGE_RATE", "ws_message_rate", "100", _integer(1, 100_000), "1 to 100000 a second"),
+    Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),
     Setting("HUB_LOG_FORMAT", "log_format", "auto", _one_of("auto", "json", "console"), "auto, json or console"),

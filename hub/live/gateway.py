@@ -16,18 +16,22 @@ from hub.core.cursor import Mark, Position
 from hub.core.errors import RateLimited
 from hub.live import notices
 from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
+from hub.live.rendered import Rendered
 from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
 from hub.live.tail import Batch, Reset, Tail
+from hub.live.turn import Turn
 from hub.store import keys
-from hub.store.control import ControlItem, Notice
+from hub.store.control import Ephemeral, Notice
 from hub.store.log import Entry, Log
 from hub.telemetry import logger
 
 SLICE: Final = 500
 """Writes until the loop gets a chance to do something else."""
-FAREWELL_SECONDS: Final = 6.0
+FAREWELL_SECONDS: Final = 5.2
 """How long a drain waits for clients to take their close; those that read nothing are cut off before (see RawPath)."""
+PULSE: Final = 0.5
+"""Seconds between two looks at all connections."""
 STEP_ENTRIES: Final = 128
 STEP_BYTES: Final = 256 * 1024
 """How much of a batch is joined into one write per connection."""
@@ -39,7 +43,8 @@ class Gateway:
     def __init__(self, log: Log, tail: Tail) -> None:
         self.log = log
         self.rooms = Rooms()
-        self.turn = asyncio.Lock()
+        self.turn = Turn()
+        self.rendered = Rendered()
         self._tail = tail
         self._connections: dict[Connection, str] = {}
         """Each with its app."""
@@ -52,6 +57,8 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._handlers: dict[str, list[Callable[[Notice], None]]] = {}
         self.draining = False
+        """Set when the process begins to end: it isn't ready any more, but goes on for now."""
+        self._closing = False
 
     def on_notice(self, kind: str, handle: Callable[[Notice], None]) -> None:
         """Have notices of a kind handled, in the order of the control stream and in turn with the fan-out."""
@@ -113,6 +120,8 @@ class Gateway:
         app = "" if connection.principal is None else connection.principal.app
         self._connections[connection] = app
         self._per_app[app] += 1
+        if self._closing:
+            self._send_away(connection)
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -130,13 +139,11 @@ class Gateway:
         `announce` makes the answer, which is written first. Raises InvalidCursor, StoreUnavailable before anything was
         written.
         """
-        if name in connection.rooms:
-            await self.leave(connection, name)
         await Replay(self, connection, key).run(name, start, announce)
 
     async def leave(self, connection: Connection, name: str) -> bool:
         """End a membership; False when there was none."""
-        async with self.turn:
+        async with self.turn.take():
             if name not in connection.rooms:
                 return False
             self.rooms.leave(connection, name)
@@ -150,16 +157,16 @@ class Gateway:
                 await self._reset(item)
             else:
                 for step in _steps(item):
-                    async with self.turn:
-                        await self._fan_out(step)
+                    async with self.turn.fan_out():
+                        if isinstance(step, Notice):
+                            self._tell(step)
+                        else:
+                            await self._fan_out(step)
 
-    async def _fan_out(self, step: list[Entry | ControlItem]) -> None:
+    async def _fan_out(self, step: list[Entry | Ephemeral]) -> None:
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
         for item in step:
-            if isinstance(item, Notice):
-                self._tell(item)
-                continue
             cursor = self._advance(item) if isinstance(item, Entry) else None
             for room in self.rooms.of(item.app, item.topic):
                 if room.accepts(item.type):
@@ -206,7 +213,7 @@ class Gateway:
 
     async def _reset(self, reset: Reset) -> None:
         """The log lost entries: say so to everyone who follows the partition, and go on in the new epoch."""
-        async with self.turn:
+        async with self.turn.fan_out():
             partition = reset.mark.partition
             lost_from = self.cursor()
             self._marks[partition] = reset.mark
@@ -234,11 +241,11 @@ class Gateway:
         """One timer for all: heartbeats, tokens that ended, clients that stay behind."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(PULSE)
             connections = list(self._connections)
             for first in range(0, len(connections), SLICE):
                 # In turn: amid a fan-out the gateway's cursor is ahead of what a connection got.
-                async with self.turn:
+                async with self.turn.take():
                     for connection in connections[first : first + SLICE]:
                         self._attend(connection, loop.time())
                 await asyncio.sleep(0)
@@ -255,11 +262,11 @@ class Gateway:
             connection.send(notices.heartbeat(connection.transport, cursor))
 
     async def drain(self, seconds: float) -> None:
-        """Close every connection, spread over `seconds`, each with its own moment to come back."""
-        self.draining = True
+        """Close every connection, spread over `seconds`; whoever still comes is sent away at once."""
+        self.draining = self._closing = True
         connections = list(self._connections)
         for n, connection in enumerate(connections, 1):
-            connection.close(RESTARTING, f"retry={random.randint(100, 3000)}")
+            self._send_away(connection)
             if n % max(1, len(connections) // 20) == 0:
                 await asyncio.sleep(seconds / 20)
         with contextlib.suppress(TimeoutError):
@@ -268,15 +275,27 @@ class Gateway:
                     self._left.clear()
                     await self._left.wait()
 
+    def _send_away(self, connection: Connection) -> None:
+        """Close it with a moment of its own to come back."""
+        connection.close(RESTARTING, f"retry={random.randint(100, 3000)}")
 
-def _steps(batch: Batch) -> list[list[Entry | ControlItem]]:
-    """A batch in parts of bounded size: what a connection gets of one part is one write."""
-    steps: list[list[Entry | ControlItem]] = [[]]
+
+def _steps(batch: Batch) -> list[list[Entry | Ephemeral] | Notice]:
+    """A batch in parts of bounded size: what a connection gets of one part is one write.
+
+    A notice is a part of its own: its handler may change memberships, and by then what came before has been written.
+    """
+    steps: list[list[Entry | Ephemeral] | Notice] = []
+    step: list[Entry | Ephemeral] = []
     size = 0
     for item in (*batch.entries, *batch.control):
-        if len(steps[-1]) >= STEP_ENTRIES or size > STEP_BYTES:
-            steps.append([])
+        if isinstance(item, Notice):
+            steps.append(item)
+            step = []
+            continue
+        if not step or len(step) >= STEP_ENTRIES or size > STEP_BYTES:
+            steps.append(step := [])
             size = 0
-        steps[-1].append(item)
-        size += len(item.data if isinstance(item, Notice) else item.body)
+        step.append(item)
+        size += len(item.body)
     return steps

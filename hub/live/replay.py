@@ -12,7 +12,7 @@ from hub.core.errors import HubError, Invalid
 from hub.core.topics import is_pattern, matches_any
 from hub.live import notices
 from hub.live.connection import Connection
-from hub.live.rooms import Room, RoomKey
+from hub.live.rooms import RoomKey
 from hub.store.log import Entry
 from hub.telemetry import logger
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SCAN_BUDGET: Final = 200_000
 """Entries of the log that one replay of a pattern may look at."""
 CATCH_UP_SECONDS: Final = 2.0
+"""How long a cursor may be ahead of this process's tail, when the store has what it names."""
+SOON: Final = 0.25
+"""The same before the store is asked: another process is a few milliseconds ahead at most."""
 PAGE: Final = 100
 STEP_BYTES: Final = 256 * 1024
 """What is written until the client has taken it."""
@@ -44,10 +47,11 @@ class Replay:
         self._gateway = gateway
         self._connection = connection
         self._key = key
-        self._room = Room(key)
         self._partitions = gateway.partitions_of(key)
         self._topic = key.patterns[0] if len(key.patterns) == 1 and not is_pattern(key.patterns[0]) else None
         self._marks: list[Mark] = []
+        self._asked: set[int] = set()
+        """The partitions that begin at a place that was asked for; the others begin now."""
         self._budget = SCAN_BUDGET
 
     async def run(self, name: str, start: Start, announce: Announce) -> None:
@@ -58,14 +62,18 @@ class Replay:
             self._connection.replaying -= 1
 
     async def _run(self, name: str, start: Start, announce: Announce) -> None:
-        recovered = await self._plan(start)
+        recovered = await self._plan(start)  # if this is refused, an older membership of that name goes on
+        if await self._gateway.leave(self._connection, name):
+            for mark in self._gateway.marks:  # what came meanwhile went to the older membership
+                if mark.partition not in self._asked:
+                    self._marks[mark.partition] = mark
         said = False
         while not self._connection.closed:
             if recovered is not False and self._below_window():
                 if not said:
                     said = self._say(announce, recovered)
                 await self._from_store(name)
-            async with self._gateway.turn:
+            async with self._gateway.turn.take():
                 if recovered is False or self._outdated():
                     if said:
                         self._give_up(name, "the log has lost entries")
@@ -97,19 +105,26 @@ class Replay:
                 return False
             if mark.epoch == self._marks[mark.partition].epoch:
                 self._marks[mark.partition] = mark
+                self._asked.add(mark.partition)
         return True
 
     async def _can_start(self, mark: Mark) -> bool:
-        live = self._gateway.marks[mark.partition]
+        gateway, partition = self._gateway, mark.partition
+        if mark.epoch == gateway.marks[partition].epoch and mark.position > gateway.position(partition):
+            await self._caught_up(mark, SOON)
+        live = gateway.marks[partition]
         if mark.epoch != live.epoch:
             return False
-        if self._gateway.window.floors[mark.partition] <= mark.position <= live.position:
+        if gateway.window.floors[partition] <= mark.position <= live.position:
             return True
-        _, last, floor = await self._gateway.log.observe(mark.partition)
-        if not floor <= mark.position <= last:
-            return False
-        try:  # another process is ahead of this one: what it delivered will come here in a moment
-            async with asyncio.timeout(CATCH_UP_SECONDS):
+        # With what the fan-out has reached: that this is no longer the log it read must not be found out too late.
+        epoch, last, floor = await gateway.log.observe(partition, live.epoch, live.position)
+        return epoch == live.epoch and floor <= mark.position <= last and await self._caught_up(mark, CATCH_UP_SECONDS)
+
+    async def _caught_up(self, mark: Mark, seconds: float) -> bool:
+        """Whether the fan-out comes to a position in time: what another process delivered comes here in a moment."""
+        try:
+            async with asyncio.timeout(seconds):
                 await self._gateway.reached(mark.partition, mark.position)
         except TimeoutError:
             return False
@@ -126,6 +141,7 @@ class Replay:
         for entry in entries:  # newest first: the oldest of each partition stays
             mark = self._marks[entry.partition]
             self._marks[entry.partition] = Mark(mark.partition, mark.epoch, *cursors.before(entry.position))
+            self._asked.add(entry.partition)
 
     # -- from the store, under the client's own backpressure -----------------------------------------------------------
 
@@ -155,6 +171,7 @@ class Replay:
             entries = await gateway.log.range(partition, after, PAGE)
             reached = entries[-1].position if entries else floor
             self._budget -= len(entries)
+        await self._require_whole(partition, after)
         # Beyond the fan-out's own position nothing is replayed: it would come a second time, live.
         entries = [entry for entry in entries if entry.position <= live]
         while entries and not self._connection.closed:
@@ -164,6 +181,15 @@ class Replay:
         if self._budget < 0:
             raise Invalid(f"the replay looked at {SCAN_BUDGET} entries without reaching the present")
         if self._outdated():
+            raise Invalid("the log has lost entries")
+
+    async def _require_whole(self, partition: int, after: Position) -> None:
+        """Raise Invalid if entries above the position may have been missing when the log was read just now."""
+        known = self._marks[partition].epoch
+        epoch, _, floor = await self._gateway.log.observe(partition, known, self._gateway.position(partition))
+        if floor > after:
+            raise Invalid("the log was trimmed past the replay")
+        if epoch != known:
             raise Invalid("the log has lost entries")
 
     def _give_up(self, name: str, reason: str) -> None:
@@ -190,6 +216,9 @@ class Replay:
 
     def _write_some(self, entries: list[Entry]) -> int:
         """Write the first entries, up to a step's bytes; returns how many were dealt with."""
+        if not entries:
+            return 0
+        frames = self._gateway.rendered.of(self._key._replace(types=()))
         rendered: list[bytes] = []
         size = done = 0
         for entry in entries:
@@ -197,17 +226,16 @@ class Replay:
                 break
             self._move(entry.partition, entry.position)
             if self._selects(entry):
-                cursor = cursors.encode(self._marks).encode()
-                rendered.append(self._room.render(cursor, entry.type, entry.body))
-                size += len(rendered[-1])
+                frame = frames.get(entry, cursors.encode(self._marks).encode())
+                rendered.append(frame)
+                size += len(frame)
             done += 1
         if rendered:
             self._connection.write(b"".join(rendered))
         return done
 
     def _move(self, partition: int, position: Position) -> None:
-        ms, seq = position
-        self._marks[partition] = self._marks[partition]._replace(ms=ms, seq=seq)
+        self._marks[partition] = Mark(partition, self._marks[partition].epoch, *position)
 
     def _say(self, announce: Announce, recovered: bool | None) -> bool:
         self._connection.send(announce(cursors.encode(self._marks), recovered))
@@ -218,7 +246,9 @@ class Replay:
 
     def _selects(self, entry: Entry) -> bool:
         key = self._key
-        return entry.app == key.app and matches_any(key.patterns, entry.topic) and self._room.accepts(entry.type)
+        if self._topic is None and not (entry.app == key.app and matches_any(key.patterns, entry.topic)):
+            return False
+        return not key.types or matches_any(key.types, entry.type)
 
 
 def _next(position: Position) -> Position:

@@ -40,7 +40,7 @@ class Room:
         self.others: dict[Connection, None] = {}
         self.types = key.types
         self.sole_members = 0
-        self.render = _renderer(key)
+        self.render = renderer(key)
         """(cursor, type, body) to the bytes that this room's members get; without a cursor for an ephemeral event."""
         self._free: list[int] = []
 
@@ -70,7 +70,8 @@ class Room:
         self.sole_members -= 1
 
 
-def _renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:
+def renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:
+    """See Room.render."""
     if key.transport == "ws":
         room = msgspec.json.encode(key.patterns[0])
         if key.framed:

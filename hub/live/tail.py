@@ -6,7 +6,7 @@ where the new log goes on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -40,10 +40,15 @@ class Reset(msgspec.Struct, frozen=True):
 
 
 class Tail:
-    """Reads all partitions and the control stream over a link of its own."""
+    """Reads all partitions and the control stream over a link of its own.
 
-    def __init__(self, log: Log, link: Link) -> None:
-        self._log = log
+    What it asks about the log goes over that link too: over another one, in a failover, it could ask the old master
+    about what it reads from the new one. `make_window` takes the floors.
+    """
+
+    def __init__(self, log: Log, link: Link, make_window: Callable[[list[Position]], Window] = Window) -> None:
+        self._log = log.over(link)
+        self._make_window = make_window
         self._link = link
         self._streams = {keys.log(partition).encode(): partition for partition in range(log.partitions)}
         self._marks: list[Mark] = []
@@ -58,15 +63,17 @@ class Tail:
         """Take the position to read from, and fill the window with what lies before it. Raises StoreUnavailable."""
         floors: list[Position] = []
         older: list[Entry] = []
+        self._marks = []
         for partition in range(self._log.partitions):
             epoch, last, floor = await self._log.observe(partition)
             self._marks.append(Mark(partition, epoch, *last))
             entries, reached = await self._before(partition, last, floor)
-            floors.append(reached)
+            _, _, trimmed = await self._log.observe(partition)  # pages that were trimmed meanwhile are not here
+            floors.append(max(reached, trimmed))
             older += entries
         newest = await self._link.call("XREVRANGE", keys.CONTROL, "+", "-", "COUNT", 1)
         self._control = newest[0][0].decode() if newest else "0-0"
-        self.window = Window(floors)
+        self.window = self._make_window(floors)
         for entry in sorted(older, key=lambda entry: entry.position):
             self.window.push(entry)
         self.fault = None
@@ -140,8 +147,9 @@ class Tail:
             position = await self._last_common(mark.partition, min(last, mark.position))
             logger().warning("log_lost_entries", partition=mark.partition, read=cursors.format_id(mark.position),
                              goes_on_above=cursors.format_id(position), epoch=epoch)  # fmt: skip
-            self._marks[mark.partition] = Mark(mark.partition, epoch, *position)
-            resets.append(Reset(self._marks[mark.partition]))
+            resets.append(Reset(Mark(mark.partition, epoch, *position)))
+        for reset in resets:  # only now: had the store gone away above, all of it would have to be found out again
+            self._marks[reset.mark.partition] = reset.mark
         if any(reset.mark.position == cursors.START for reset in resets):
             self._control = "0-0"
         self._checked_on, self._checked_at = generation, now

@@ -25,11 +25,9 @@ class Turn:
 
     @contextlib.asynccontextmanager
     async def fan_out(self) -> AsyncGenerator[None]:
-        if self._held or self._others:
+        if self._held:
             self._first = asyncio.get_running_loop().create_future()
             self._went = 0
-            if not self._held:
-                self._pass_on()
             await self._granted(self._first)
         self._held = True
         try:
@@ -39,7 +37,7 @@ class Turn:
 
     @contextlib.asynccontextmanager
     async def take(self) -> AsyncGenerator[None]:
-        if self._held or self._others or self._first is not None:
+        if self._held:
             mine = asyncio.get_running_loop().create_future()
             self._others.append(mine)
             await self._granted(mine)

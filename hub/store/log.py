@@ -79,6 +79,10 @@ class Log:
         self._retention = retention
         self._writer = link if durability == "store" else Commits(append_link or link, durability)
 
+    def over(self, link: Link) -> "Log":
+        """The same log over another link."""
+        return Log(link, partitions=self.partitions, retention=self._retention)
+
     # -- append ------------------------------------------------------------------------------------------------------
 
     async def append(self, app: str, events: Sequence[Event], request_id: str = "") -> list[Appended]:

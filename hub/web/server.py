@@ -1,12 +1,14 @@
 """The web process: uvicorn with the hub's protocols, and an end that loses nobody.
 
-At SIGTERM it stops accepting, says that it isn't ready, closes live connections one after another with a code that
-tells clients to come back (RFC 6455, section 7.4.1: 1012), lets requests finish, and exits 0.
+At SIGTERM it says that it isn't ready, goes on for a moment so that balancers see it, stops accepting, closes live
+connections one after another with a code that tells clients to come back (RFC 6455, section 7.4.1: 1012), lets requests
+finish, and exits 0.
 """
 
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 from collections.abc import Generator
@@ -28,13 +30,20 @@ BACKLOG: Final = 4096
 
 
 class HubServer(uvicorn.Server):
-    """uvicorn's server, with the hub's way to stop."""
+    """uvicorn's server, with the hub's way to stop. A byte is written to `ready_fd` once it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready_fd: int | None) -> None:
+        super().__init__(config)
+        self._ready_fd = ready_fd
+        self._forced = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         """Handle SIGINT and SIGTERM; unlike uvicorn's own, a stop that was asked for isn't raised again at the end."""
         loop = asyncio.get_running_loop()
-        handled = (signal.SIGINT, signal.SIGTERM)
+        # A terminal that closed, unless nohup was asked to ignore that; a supervisor's children never see one.
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        handled = (signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
         for number in handled:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
@@ -43,23 +52,40 @@ class HubServer(uvicorn.Server):
             for number in handled:
                 loop.remove_signal_handler(number)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready_fd is not None:
+            with contextlib.suppress(OSError):  # whoever waited for it is gone
+                os.write(self._ready_fd, b"1")
+            os.close(self._ready_fd)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.started:  # still waiting for the store: there is nothing to drain
             raise SystemExit(0)
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            self.force_exit = True
+            self._forced.set()
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
         resources: Context | None = self.lifespan.state.get("context")
         if resources is not None and not self.force_exit:
-            logger().info("draining", connections=len(resources.gateway))
-            await resources.gateway.drain(DRAIN_SECONDS)
+            await self._drain(resources)
         await super().shutdown(sockets)
 
+    async def _drain(self, resources: Context) -> None:
+        gateway = resources.gateway
+        logger().info("draining", connections=len(gateway))
+        gateway.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(resources.settings.drain_wait):
+                await self._forced.wait()
+        for server in self.servers:
+            server.close()
+        await gateway.drain(DRAIN_SECONDS)
 
-def serve(app: ASGIApp, sock: socket.socket) -> int:
+
+def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int:
     """Serve on a listening socket until SIGINT or SIGTERM; returns the exit code."""
     config = uvicorn.Config(
         app,
@@ -78,7 +104,7 @@ def serve(app: ASGIApp, sock: socket.socket) -> int:
         timeout_graceful_shutdown=REQUESTS_SECONDS,
         timeout_keep_alive=30,
     )
-    server = HubServer(config)
+    server = HubServer(config, ready_fd)
     # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
     # expensive, while the hot path leaves it nothing to find: it may run seldom.
     gc.freeze()

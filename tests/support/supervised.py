@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from hub import settings, telemetry
-from hub.supervisor import Child, Supervisor
+from hub.keeper import READY_FD, Child
+from hub.supervisor import Supervisor
 
 
 class StandIn(msgspec.Struct):

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.bystander import Bystander, resident, worst
+from tests.support.bystander import Bystander, late, resident
 from tests.support.hub import Hub, auth, publish
 from tests.support.live import SseClient, WsClient
 from tests.support.raw_ws import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawWs, frame, request, say
 from tests.support.waiting import eventually
 
-SLACK = 0.1
-"""Seconds that an event to a bystander may take longer at worst: two cores carry the tests, the hub and its store."""
+SLACK = 0.2
+"""Seconds that an event to a bystander may take longer: one machine carries the tests, hub, store and flood."""
 MIB = 1024 * 1024
 
 
@@ -88,7 +88,7 @@ def _close_code(came: bytes) -> int:
 async def test_a_flood_is_ended_with_its_code_and_costs_the_others_nothing(hub: Hub, topic: str, kind: str) -> None:
     blob, allowed = FLOODS[kind]
     async with Bystander.of(hub, topic) as bystander:
-        before = await bystander.p99()
+        before = await bystander.late()
         held, logged = resident(hub), len(hub.webs[0].log)
         flooding = asyncio.ensure_future(asyncio.to_thread(flood, hub.ports[0], blob, time.monotonic() + 0.5))
         during: list[float] = []
@@ -96,7 +96,7 @@ async def test_a_flood_is_ended_with_its_code_and_costs_the_others_nothing(hub: 
             during.append(await bystander.takes())
         codes = await flooding
     assert set(codes) <= allowed
-    assert worst(during) < before + SLACK
+    assert late(during) < before + SLACK
     assert resident(hub) < held + 32 * MIB
     said = [line for line in hub.webs[0].log[logged:].splitlines() if "/v1/events" not in line]
     assert len(said) <= 2 * len(codes) + 2, said[:10]  # the handshake and the end
@@ -109,7 +109,7 @@ async def test_a_flood_of_joins_is_answered_within_the_limits_and_costs_the_othe
     async with Bystander.of(hub, topic) as bystander, WsClient.open(hub) as ws, hub.client() as client:
         for n in range(50):
             await publish(client, rooms[n], n)
-        before = await bystander.p99()
+        before = await bystander.late()
         assert (await ws.ask("join_room", rooms=rooms))["code"] == "VALIDATION_FAILED"
 
         async def join() -> None:
@@ -126,12 +126,12 @@ async def test_a_flood_of_joins_is_answered_within_the_limits_and_costs_the_othe
         while not joining.done():
             during.append(await bystander.takes())
         await joining
-    assert worst(during) < before + SLACK
+    assert late(during) < before + SLACK
 
 
 async def test_a_client_that_stops_reading_is_closed_resumes_and_costs_the_others_nothing(hub: Hub, topic: str) -> None:
     async with Bystander.of(hub, topic) as bystander, hub.client() as client, RawWs.open(hub, window=4096) as slow:
-        before = await bystander.p99()
+        before = await bystander.late()
         room = topic + ".large"
         slow.send(frame(TEXT, json.dumps({"type": "join_room", "room": room}).encode()))
         assert (await slow.message())["type"] == "room_joined"
@@ -140,7 +140,7 @@ async def test_a_client_that_stops_reading_is_closed_resumes_and_costs_the_other
         for n in range(60):
             await publish(client, room, [n, "x" * 100_000])
             during.append(await bystander.takes())
-        assert worst(during) < before + SLACK
+        assert late(during) < before + SLACK
         slow.resume()
         got: list[int] = []
         cursor = ""

@@ -216,18 +216,10 @@ class Link:
 
     async def _connect(self) -> Wire:
         address = await self._resolve()
-        loop = asyncio.get_running_loop()
         self._lost.clear()
-
-        def make() -> Wire:
-            return Wire(self._on_lost, self._timeout)
-
-        if address.path is not None:
-            _, wire = await loop.create_unix_connection(make, address.path)
-        else:
-            context = ssl.create_default_context() if address.tls else None
-            _, wire = await loop.create_connection(make, address.host, address.port, ssl=context)
+        wire = await dial(address, lambda: Wire(self._on_lost, self._timeout))
         try:
+            await log_in(wire, address)
             await _greet(wire, address)
         except BaseException:
             wire.close()
@@ -249,11 +241,23 @@ async def _all(wire: Wire, commands: list[tuple[Arg, ...]], timeout: float | Non
     return await asyncio.gather(*futures, return_exceptions=True)
 
 
-async def _greet(wire: Wire, address: Address) -> None:
+async def dial(address: Address, make: Callable[[], Wire]) -> Wire:
+    """A connection to the address, over TLS where it says so. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    if address.path is not None:
+        return (await loop.create_unix_connection(make, address.path))[1]
+    context = ssl.create_default_context() if address.tls else None
+    return (await loop.create_connection(make, address.host, address.port, ssl=context))[1]
+
+
+async def log_in(wire: Wire, address: Address) -> None:
     if address.password is not None:
         await wire.send("AUTH", *filter(None, (address.username, address.password)))
     if address.database:
         await wire.send("SELECT", address.database)
+
+
+async def _greet(wire: Wire, address: Address) -> None:
     role = await wire.send("ROLE")
     if role[0] != b"master":
         raise StoreUnavailable(f"The store at {address.path or address.host} is a {role[0].decode()}, not the master")

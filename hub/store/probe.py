@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncGenerator
 from typing import Final
 
 from hub.core.errors import StoreUnavailable
-from hub.store.connect import resolver
+from hub.store.connect import dial, log_in, resolver
 from hub.store.wire import Arg, Reply, StoreError, Wire
 
 PROBE_TIMEOUT: Final = 3.0
@@ -40,18 +39,6 @@ async def probe(url: str) -> AsyncGenerator[Probe]:
 
 async def _connect(url: str) -> Wire:
     address = await resolver(url)()
-    loop = asyncio.get_running_loop()
-
-    def make() -> Wire:
-        return Wire(lambda _: None, PROBE_TIMEOUT)
-
-    if address.path is not None:
-        _, wire = await loop.create_unix_connection(make, address.path)
-    else:
-        context = ssl.create_default_context() if address.tls else None
-        _, wire = await loop.create_connection(make, address.host, address.port, ssl=context)
-    if address.password is not None:
-        await wire.send("AUTH", *filter(None, (address.username, address.password)))
-    if address.database:
-        await wire.send("SELECT", address.database)
+    wire = await dial(address, lambda: Wire(lambda _: None, PROBE_TIMEOUT))
+    await log_in(wire, address)
     return wire

@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from hub.core.errors import HubError
 from hub.live.gateway import Gateway
+from hub.live.presence import Presence
+from hub.live.revocation import RevocationWatch
 from hub.live.tail import Tail
 from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
@@ -22,8 +24,10 @@ from hub.store.endpoints import Endpoints
 from hub.store.janitor import Janitor
 from hub.store.log import Log
 from hub.store.requirements import require_store, store_patience
+from hub.store.revocations import Revocations
+from hub.store.tickets import Tickets
 from hub.telemetry import configure, logger
-from hub.web import admin, deliveries, endpoints, events, ops, publish, sse, ws
+from hub.web import admin, deliveries, endpoints, events, ops, poll, publish, sse, tickets, topics, users, ws
 from hub.web.context import Context
 from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
 from hub.web.server import serve
@@ -45,13 +49,15 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             *publish.routes, *events.routes, *sse.routes, *ws.routes, *endpoints.routes, *deliveries.routes,
-            *admin.routes, *ops.routes,
+            *admin.routes, *ops.routes, *poll.routes, *tickets.routes,
+            *topics.routes, *users.routes,
         ],
         middleware=[
             Middleware(RequestContext),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
+                allow_credentials="*" not in settings.cors_origins,
                 allow_methods=["GET", "POST", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
                 expose_headers=["X-Request-ID", "Retry-After"],
@@ -77,12 +83,16 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             durability=settings.durability,
             append_link=link if settings.durability == "store" else await _link(stack, settings.redis_url),
         )
-        gateway = Gateway(log, Tail(log, tail_link))
+        gateway = Gateway(log, Tail(log, tail_link), Presence(link))
+        gateway.on_notice(users.KIND, users.disconnector(gateway))
         async for attempt in store_patience():
             with attempt:
                 await require_store(link, settings)
                 await gateway.start()
         stack.push_async_callback(gateway.stop)
+        revocations = Revocations(link)
+        watch = asyncio.create_task(RevocationWatch(gateway, revocations).run(), name="revocation watch")
+        stack.push_async_callback(_cancelled, watch)
         janitor = asyncio.create_task(Janitor(link, settings).run(), name="janitor")
         stack.push_async_callback(_cancelled, janitor)
         endpoints_store = Endpoints(link, settings, log)
@@ -90,8 +100,10 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             settings=settings,
             link=link,
             log=log,
-            access=Access(link, settings.bootstrap_key),
+            access=Access(link, settings.bootstrap_key, revocations),
             tokens=Tokens(settings),
+            tickets=Tickets(link),
+            revocations=revocations,
             endpoints=endpoints_store,
             deliveries=Deliveries(link, settings, log, endpoints_store),
             gateway=gateway,

@@ -19,8 +19,9 @@ SCOPES: Final = frozenset(
 class Principal(msgspec.Struct, frozen=True):
     """An authenticated caller of one app.
 
-    `patterns_*` are the topics that a token grants; None means every topic of the app (an API key with the scope).
-    `expires_at` is in seconds since the epoch, None for a key.
+    `subscribe`, `publish` and `presence` are the patterns that a token grants; None means every topic of the app (an
+    API key with the scope). `expires_at` is in seconds since the epoch, None for a key; `issued_at` in ms, 0 where a
+    token doesn't say. By `key_id`, `token_id` and `user` a credential can be revoked (see core.revocation).
     """
 
     app: str
@@ -30,6 +31,9 @@ class Principal(msgspec.Struct, frozen=True):
     subscribe: tuple[str, ...] | None = None
     publish: tuple[str, ...] | None = None
     expires_at: float | None = None
+    token_id: str | None = None
+    issued_at: int = 0
+    presence: tuple[str, ...] | None = None
 
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
@@ -42,6 +46,10 @@ class Principal(msgspec.Struct, frozen=True):
     def require_publish(self, topic: str) -> None:
         self._require_topic("events:publish", self.publish, topic, "publish to")
 
+    def require_presence(self, topic: str) -> None:
+        """Raise Forbidden unless who is in the topic may be known."""
+        self._require_topic("events:subscribe", self.presence, topic, "see who is in")
+
     def _require_topic(self, scope: str, granted: tuple[str, ...] | None, wanted: str, verb: str) -> None:
         if granted is None:
             self.require(scope)
@@ -49,8 +57,11 @@ class Principal(msgspec.Struct, frozen=True):
             raise Forbidden(f"This token may not {verb} {wanted!r}; its hub claim must list a pattern that covers it")
 
 
-def from_jwt(claims: Mapping[str, Any]) -> Principal:
-    """Read verified claims: `sub`, `app`, `hub.subscribe`, `hub.publish`, `exp`. Raises Unauthenticated."""
+def from_jwt(claims: Mapping[str, Any], digest: str = "") -> Principal:
+    """Read verified claims: `sub`, `app`, `hub.subscribe`, `hub.publish`, `hub.presence`, `exp`, `iat`, `jti`.
+
+    Raises Unauthenticated. A token without a `jti` is known by the digest of its text.
+    """
     app = claims.get("app", DEFAULT_APP)
     if app != DEFAULT_APP:  # a signing key belongs to one app: its holder can't name another
         raise Unauthenticated(f"The token's app claim must be {DEFAULT_APP!r} or absent")
@@ -66,7 +77,10 @@ def from_jwt(claims: Mapping[str, Any]) -> Principal:
         user=user,
         subscribe=(*_patterns(grants, "subscribe"), *own),
         publish=_patterns(grants, "publish"),
-        expires_at=_expiry(claims.get("exp")),
+        presence=_patterns(grants, "presence"),
+        expires_at=_seconds(claims.get("exp"), "exp claim must be its end"),
+        token_id=str(claims.get("jti") or digest) or None,
+        issued_at=round(_seconds(claims.get("iat", 0), "iat claim must be its beginning") * 1000),
     )
 
 
@@ -79,13 +93,13 @@ def _own_topic(user: object) -> str:
         raise Unauthenticated(f"The token's claim {exc.message}") from None
 
 
-def _expiry(value: Any) -> float:
+def _seconds(value: Any, what: str) -> float:
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise Unauthenticated("The token's exp claim must be its end in seconds since 1970")
+        raise Unauthenticated(f"The token's {what} in seconds since 1970")
     return seconds
 
 

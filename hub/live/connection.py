@@ -47,7 +47,7 @@ class Connection:
     """One subscriber: its rooms, and its write path. Subclasses know the transport."""
 
     __slots__ = ("closed", "ended", "interval", "next_beat", "principal", "replaying", "rooms",
-                 "seat", "transport", "write")  # fmt: skip
+                 "seat", "transport", "warn_at", "write")  # fmt: skip
 
     def __init__(self, transport: str, interval: float) -> None:
         self.transport = transport
@@ -55,6 +55,8 @@ class Connection:
         self.next_beat = 0.0
         self.principal: Principal | None = None
         """Whose it is; None until it has authenticated. The connection ends when this does."""
+        self.warn_at: float | None = None
+        """When to say that its end is near, in seconds since the epoch; None: not, or not any more."""
         self.replaying = 0
         """Joins whose replay is under way: until it has ended, the gateway's cursor isn't the client's."""
         self.rooms: dict[str, Room] = {}

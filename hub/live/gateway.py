@@ -12,24 +12,30 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hub.core import cursor as cursors
+from hub.core.claims import Principal
 from hub.core.cursor import Mark, Position
 from hub.core.errors import RateLimited
 from hub.live import notices
 from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
+from hub.live.own import PREFIX, OwnRooms, Step, own_topic
+from hub.live.presence import Presence
 from hub.live.rendered import Rendered
 from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
-from hub.live.tail import Batch, Reset, Tail
+from hub.live.tail import Batch, Missed, Reset, Tail
 from hub.live.turn import Turn
 from hub.store import keys
 from hub.store.control import Ephemeral, Notice
 from hub.store.log import Entry, Log
+from hub.store.presence import KIND as PRESENCE
 from hub.telemetry import logger
 
 SLICE: Final = 500
 """Writes until the loop gets a chance to do something else."""
 FAREWELL_SECONDS: Final = 5.2
 """How long a drain waits for clients to take their close; those that read nothing are cut off before (see RawPath)."""
+WARN_SECONDS: Final = (1.0, 30.0)
+"""How long before its credential's end a connection is told, at least and at most: a fifth of the time that it has."""
 PULSE: Final = 0.5
 """Seconds between two looks at all connections."""
 STEP_ENTRIES: Final = 128
@@ -40,9 +46,11 @@ STEP_BYTES: Final = 256 * 1024
 class Gateway:
     """Fans the log out to this process's live connections."""
 
-    def __init__(self, log: Log, tail: Tail) -> None:
+    def __init__(self, log: Log, tail: Tail, presence: Presence) -> None:
         self.log = log
+        self.presence = presence
         self.rooms = Rooms()
+        self.own = OwnRooms()
         self.turn = Turn()
         self.rendered = Rendered()
         self._tail = tail
@@ -56,13 +64,25 @@ class Gateway:
         self._left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._handlers: dict[str, list[Callable[[Notice], None]]] = {}
+        self._on_missed: list[Callable[[], None]] = []
+        self._on_admit: list[Callable[[Connection], None]] = []
         self.draining = False
         """Set when the process begins to end: it isn't ready any more, but goes on for now."""
         self._closing = False
+        self.on_notice(PRESENCE, presence.hear)
+        self.on_missed(presence.missed)
 
     def on_notice(self, kind: str, handle: Callable[[Notice], None]) -> None:
         """Have notices of a kind handled, in the order of the control stream and in turn with the fan-out."""
         self._handlers.setdefault(kind, []).append(handle)
+
+    def on_missed(self, handle: Callable[[], None]) -> None:
+        """Have it handled when notices may have been missed: what they said must be looked up in the store."""
+        self._on_missed.append(handle)
+
+    def on_admit(self, judge: Callable[[Connection], None]) -> None:
+        """Have each credential judged that a connection comes with, at first or anew; `judge` may close it."""
+        self._on_admit.append(judge)
 
     async def start(self) -> None:
         """Take the position and begin. Raises StoreUnavailable when the store can't be read now."""
@@ -70,11 +90,13 @@ class Gateway:
         self._texts = [cursors.encode([mark]).encode() for mark in self._marks]
         self.window = self._tail.window
         self._tasks = [asyncio.create_task(self._run(), name="tail"), asyncio.create_task(self._beat(), name="pulse")]
+        self._tasks += self.presence.start()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.presence.stop()
 
     @property
     def fault(self) -> str | None:
@@ -110,6 +132,17 @@ class Gateway:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
+    def admit(self, connection: Connection, principal: Principal) -> None:
+        """Let a connection be the holder's of a credential, and no longer than that lasts."""
+        connection.principal = principal
+        connection.warn_at = None
+        if principal.expires_at is not None:
+            least, most = WARN_SECONDS
+            left = principal.expires_at - notices.now()
+            connection.warn_at = principal.expires_at - max(least, min(most, left / 5))
+        for judge in self._on_admit:
+            judge(connection)
+
     def check_room_for(self, app: str, most: int | None) -> None:
         """Raise RateLimited when an app has all the connections that it may have on this process."""
         if most is not None and self._per_app[app] >= most:
@@ -120,6 +153,11 @@ class Gateway:
         app = "" if connection.principal is None else connection.principal.app
         self._connections[connection] = app
         self._per_app[app] += 1
+        own = own_topic(connection)
+        if own is not None and connection.transport == "ws":
+            # Needs no turn: what a running step gathered lies below the cursor that the client is told.
+            self.own.enter(connection, own)
+            self.presence.enter(connection, (own,))
         if self._closing:
             self._send_away(connection)
 
@@ -130,7 +168,10 @@ class Gateway:
             if not self._per_app[app]:
                 del self._per_app[app]
         connection.detach()
+        self.presence.drop(connection)
         self.rooms.leave_all(connection)
+        if (own := own_topic(connection)) is not None:
+            self.own.leave(connection, own)
         self._left.set()
 
     async def join(self, connection: Connection, name: str, key: RoomKey, start: Start, announce: Announce) -> None:
@@ -139,13 +180,19 @@ class Gateway:
         `announce` makes the answer, which is written first. Raises InvalidCursor, StoreUnavailable before anything was
         written.
         """
-        await Replay(self, connection, key).run(name, start, announce)
+        if connection in self._connections and connection.transport != "poll":  # a poll comes and goes all the time
+            self.presence.enter(connection, key.patterns)
+        try:
+            await Replay(self, connection, key).run(name, start, announce)
+        finally:
+            if name not in connection.rooms and name != own_topic(connection):
+                self.presence.leave(connection, key.patterns)
 
     async def leave(self, connection: Connection, name: str) -> bool:
-        """End a membership; False when there was none."""
+        """End a membership; False when there was none. The user is present still, until `presence.leave`."""
         async with self.turn.take():
             if name not in connection.rooms:
-                return False
+                return name == own_topic(connection) and self.own.leave(connection, name)
             self.rooms.leave(connection, name)
             return True
 
@@ -155,6 +202,9 @@ class Gateway:
         async for item in self._tail.read():
             if isinstance(item, Reset):
                 await self._reset(item)
+            elif isinstance(item, Missed):
+                for handle in self._on_missed:
+                    handle()
             else:
                 for step in _steps(item):
                     async with self.turn.fan_out():
@@ -166,8 +216,11 @@ class Gateway:
     async def _fan_out(self, step: list[Entry | Ephemeral]) -> None:
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
+        gathered = Step(sole, mixed, [])
         for item in step:
             cursor = self._advance(item) if isinstance(item, Entry) else None
+            if item.topic.startswith(PREFIX):
+                self.own.gather(gathered, item.app, item.topic, cursor, item.body)
             for room in self.rooms.of(item.app, item.topic):
                 if room.accepts(item.type):
                     frame = room.render(cursor, item.type, item.body)
@@ -193,6 +246,7 @@ class Gateway:
             if written >= SLICE:
                 written = 0
                 await asyncio.sleep(0)
+        self.own.settle(gathered, self.rooms)
 
     def _tell(self, notice: Notice) -> None:
         for handle in self._handlers.get(notice.kind, ()):
@@ -224,6 +278,9 @@ class Gateway:
                 for name, room in connection.rooms.items():
                     if self.follows(room.key, partition):
                         connection.send(notices.gap(connection.transport, name, lost_from, to))
+            for app, topic, connection in self.own:
+                if keys.partition_of(app, topic, self.log.partitions) == partition:
+                    connection.send(notices.gap(connection.transport, topic, lost_from, to))
 
     def follows(self, key: RoomKey, partition: int) -> bool:
         """Whether a room's events can come from a partition."""
@@ -253,17 +310,27 @@ class Gateway:
     def _attend(self, connection: Connection, now: float) -> None:
         expires_at = None if connection.principal is None else connection.principal.expires_at
         if expires_at is not None and expires_at <= notices.now():
+            if connection.warn_at is not None:  # the loop was busy all the while, but nobody is closed unwarned
+                connection.send(notices.token_expiring(connection.transport, 0))
             connection.close(TOKEN_EXPIRED, "token expired")
         elif connection.slow_for(now) > SLOW_SECONDS:
             connection.close(SLOW_CONSUMER, "slow consumer")
-        elif connection.next_beat <= now:
+        else:
+            self._remind(connection, expires_at, now)
+
+    def _remind(self, connection: Connection, expires_at: float | None, now: float) -> None:
+        if connection.next_beat <= now:
             connection.next_beat = now + connection.interval
             cursor = None if connection.replaying else self.cursor()
             connection.send(notices.heartbeat(connection.transport, cursor))
+        if expires_at is not None and connection.warn_at is not None and connection.warn_at <= notices.now():
+            connection.warn_at = None
+            connection.send(notices.token_expiring(connection.transport, expires_at - notices.now()))
 
     async def drain(self, seconds: float) -> None:
         """Close every connection, spread over `seconds`; whoever still comes is sent away at once."""
         self.draining = self._closing = True
+        self.presence.hand_over()
         connections = list(self._connections)
         for n, connection in enumerate(connections, 1):
             self._send_away(connection)

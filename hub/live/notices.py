@@ -39,6 +39,15 @@ def heartbeat(transport: str, cursor: str | None) -> bytes:
     return b":\n\n" if cursor is None else sse_heartbeat(cursor.encode())
 
 
+def token_expiring(transport: str, seconds: float) -> bytes:
+    """The connection ends with its credential, in so many seconds."""
+    expires_in = max(0, int(seconds))
+    if transport == "sse":
+        # Without an `id:`, which a replay under way would make a lie.
+        return b"event: hub.token_expiring\ndata: %b\n\n" % _encode({"expires_in": expires_in})
+    return message("token_expiring", expires_in=expires_in)
+
+
 def gap(transport: str, room: str, lost_from: str, to: str) -> bytes:
     """Events between the cursors may be lost to this subscriber; `to` replaces its cursor."""
     if transport == "sse":

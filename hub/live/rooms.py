@@ -19,7 +19,7 @@ class RoomKey(NamedTuple):
     app: str
     patterns: tuple[str, ...]
     types: tuple[str, ...]
-    transport: Literal["ws", "sse"]
+    transport: Literal["ws", "sse", "poll"]
     framed: bool
     named: bool = False
 
@@ -69,9 +69,16 @@ class Room:
         connection.seat = None
         self.sole_members -= 1
 
+    def rise(self, connection: Connection) -> None:
+        """Move a sole member to those whose frames are joined one by one, until it is seated again."""
+        self.stand(connection)
+        self.others[connection] = None
+
 
 def renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:
     """See Room.render."""
+    if key.transport == "poll":
+        return lambda cursor, _kind, body: b"%b %b\n" % (cursor or b"", body)
     if key.transport == "ws":
         room = msgspec.json.encode(key.patterns[0])
         if key.framed:
@@ -120,9 +127,7 @@ class Rooms:
             room.sit(connection)
         else:
             if connection.seat is not None:
-                first = connection.seat[0]
-                first.stand(connection)
-                first.others[connection] = None
+                connection.seat[0].rise(connection)
             room.others[connection] = None
         connection.rooms[name] = room
 
@@ -131,8 +136,13 @@ class Rooms:
         self._remove(connection, connection.rooms.pop(name))
         if len(connection.rooms) == 1:
             (last,) = connection.rooms.values()
-            del last.others[connection]
-            last.sit(connection)
+            self.reseat(connection, last)
+
+    def reseat(self, connection: Connection, room: Room) -> None:
+        """Seat the sole member of a room that has stood up, unless it is in none or in several by now."""
+        if connection in room.others and len(connection.rooms) == 1:
+            del room.others[connection]
+            room.sit(connection)
 
     def leave_all(self, connection: Connection) -> None:
         """End every membership, at any time: the write path of its seat is void from now on."""

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from hub.core import cursor as cursors
-from hub.core.cursor import Mark, Position
+from hub.core.cursor import START, Mark, Position
 from hub.core.errors import HubError
 from hub.live.window import MAX_BYTES, MAX_ENTRIES, Window
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.control import ControlItem, parse_item
+from hub.store.control import ControlItem, observe, parse_item
 from hub.store.log import PAGE, Entry, Log, parse_entry
 from hub.store.wire import Reply
 from hub.telemetry import logger
@@ -39,6 +39,10 @@ class Reset(msgspec.Struct, frozen=True):
     mark: Mark
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """Notices may have been missed: the store was away, or this process was for longer than it keeps them."""
+
+
 class Tail:
     """Reads all partitions and the control stream over a link of its own.
 
@@ -52,7 +56,9 @@ class Tail:
         self._link = link
         self._streams = {keys.log(partition).encode(): partition for partition in range(log.partitions)}
         self._marks: list[Mark] = []
-        self._control = "0-0"
+        self._control = START
+        self._heard = 0
+        """How many elements the control stream had got when that one was added, if none was missed."""
         self._checked_on = -1
         self._checked_at = 0.0
         self.window: Window
@@ -71,8 +77,8 @@ class Tail:
             _, _, trimmed = await self._log.observe(partition)  # pages that were trimmed meanwhile are not here
             floors.append(max(reached, trimmed))
             older += entries
-        newest = await self._link.call("XREVRANGE", keys.CONTROL, "+", "-", "COUNT", 1)
-        self._control = newest[0][0].decode() if newest else "0-0"
+        stream = await observe(self._link)
+        self._control, self._heard = stream.last, stream.added
         self.window = self._make_window(floors)
         for entry in sorted(older, key=lambda entry: entry.position):
             self.window.push(entry)
@@ -92,12 +98,12 @@ class Tail:
             below = page[-1].position
         return entries, cursors.before(entries[-1].position)
 
-    async def read(self) -> AsyncIterator[Batch | Reset]:
+    async def read(self) -> AsyncIterator[Batch | Reset | Missed]:
         """Batches in log order, for ever; over any failure of the store."""
         while True:
             try:
-                for reset in await self._check():
-                    yield reset
+                for found in await self._check():
+                    yield found
                 batch = await self._read_once()
             except HubError as exc:
                 if self.fault is None:
@@ -113,7 +119,7 @@ class Tail:
 
     async def _read_once(self) -> Batch | None:
         names = [*(keys.log(mark.partition) for mark in self._marks), keys.CONTROL]
-        ids = [*(cursors.format_id(mark.position) for mark in self._marks), self._control]
+        ids = [*(cursors.format_id(mark.position) for mark in self._marks), cursors.format_id(self._control)]
         command = ("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", *names, *ids)
         reply = await self._link.call(*command, timeout=BLOCK_MS / 1000 + 1.5)
         if reply is None or self._link.generation != self._checked_on:
@@ -126,7 +132,8 @@ class Tail:
         for name, items in reply:
             if name == keys.CONTROL.encode():
                 control += [parse_item(item) for item in items]
-                self._control = items[-1][0].decode()
+                self._control = cursors.parse_id(items[-1][0])
+                self._heard += len(items)
                 continue
             partition = self._streams[name]
             entries += [parse_entry(partition, item) for item in items]
@@ -134,7 +141,7 @@ class Tail:
             self._marks[partition] = self._marks[partition]._replace(ms=ms, seq=seq)
         return Batch(entries, control)
 
-    async def _check(self) -> list[Reset]:
+    async def _check(self) -> list[Reset | Missed]:
         now = asyncio.get_running_loop().time()
         generation = self._link.generation
         if generation == self._checked_on and now - self._checked_at < 1.0:
@@ -148,12 +155,26 @@ class Tail:
             logger().warning("log_lost_entries", partition=mark.partition, read=cursors.format_id(mark.position),
                              goes_on_above=cursors.format_id(position), epoch=epoch)  # fmt: skip
             resets.append(Reset(Mark(mark.partition, epoch, *position)))
+        missed = [Missed()] if await self._has_missed() or generation != self._checked_on else []
         for reset in resets:  # only now: had the store gone away above, all of it would have to be found out again
             self._marks[reset.mark.partition] = reset.mark
-        if any(reset.mark.position == cursors.START for reset in resets):
-            self._control = "0-0"
+        if any(reset.mark.position == START for reset in resets):
+            self._control = START
         self._checked_on, self._checked_at = generation, now
-        return resets
+        return [*resets, *missed]
+
+    async def _has_missed(self) -> bool:
+        """Whether elements of the control stream were trimmed away before they were read, or it is another stream."""
+        stream = await observe(self._link)
+        if stream.last < self._control:
+            self._control, self._heard = START, stream.added - stream.length
+            return True
+        # What is not read yet can't be told from what is gone, except by its number: then the next check tells.
+        unread = 0 if stream.last == self._control else stream.length
+        if self._heard <= stream.added <= self._heard + unread:
+            return False
+        self._heard = stream.added - unread
+        return True
 
     async def _last_common(self, partition: int, newest: Position) -> Position:
         """The last position that was read and still exists. What the log holds above it is new to this process."""

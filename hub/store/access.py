@@ -1,6 +1,5 @@
 """API keys: kept as SHA-256 hashes, each scoped to one app."""
 
-import hashlib
 import hmac
 import secrets
 import time
@@ -9,8 +8,11 @@ import msgspec
 
 from hub.core.claims import DEFAULT_APP, SCOPES, Principal
 from hub.core.errors import NotFound, Unauthenticated
+from hub.core.revocation import key_name
 from hub.store import keys
 from hub.store.connect import Link
+from hub.store.digest import digest
+from hub.store.revocations import Revocations
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -26,8 +28,9 @@ class ApiKey(msgspec.Struct, frozen=True):
 class Access:
     """Looks keys up. Nothing is cached: a revoked key is refused by the next request on every process."""
 
-    def __init__(self, link: Link, bootstrap_key: str | None) -> None:
+    def __init__(self, link: Link, bootstrap_key: str | None, revocations: Revocations) -> None:
         self._link = link
+        self._revocations = revocations
         self._bootstrap = digest(bootstrap_key) if bootstrap_key else None
 
     async def principal(self, key: str) -> Principal:
@@ -55,8 +58,11 @@ class Access:
         return sorted((record for _, record in await self._all(app)), key=lambda record: record.created_at)
 
     async def revoke(self, app: str, key_id: str) -> None:
+        """Refuse a key from now on, and close what it has opened. Raises NotFound, StoreUnavailable."""
         for hashed, record in await self._all(app):
             if record.id == key_id:
+                # First the notice: if the store goes away between the two, the key is still there to be revoked again.
+                await self._revocations.revoke(app, key_name(key_id), time.time_ns() // 1_000_000)
                 await self._link.call("HDEL", keys.API_KEYS, hashed)
                 return
         raise NotFound(f"No API key {key_id!r}")
@@ -65,8 +71,3 @@ class Access:
         flat = await self._link.call("HGETALL", keys.API_KEYS)
         records = [(flat[n], msgspec.json.decode(flat[n + 1], type=ApiKey)) for n in range(0, len(flat), 2)]
         return [(hashed, record) for hashed, record in records if record.app == app]
-
-
-def digest(key: str) -> str:
-    """A key's hash. Keys are long and random, so one round of SHA-256 is enough."""
-    return hashlib.sha256(key.encode()).hexdigest()

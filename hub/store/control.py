@@ -9,10 +9,12 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from hub.core import cursor as cursors
+from hub.core.cursor import START, Position
 from hub.core.event import Event
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.wire import Arg, Reply
+from hub.store.wire import Arg, Reply, StoreError
 
 MAX_LENGTH: Final = 10_000
 _EVENT: Final = b"event"
@@ -38,6 +40,14 @@ class Notice(msgspec.Struct, frozen=True):
 ControlItem: TypeAlias = Ephemeral | Notice
 
 
+class ControlStream(msgspec.Struct, frozen=True):
+    """How the stream is: the position of what was added last, how many elements there were ever, and how many are."""
+
+    last: Position = START
+    added: int = 0
+    length: int = 0
+
+
 async def send_ephemeral(link: Link, app: str, events: list[Event]) -> None:
     """Send events to every web process, in order."""
     await link.pipeline([_entry("event", app, "t", event.topic, "y", event.type, "e", event.body) for event in events])
@@ -46,6 +56,16 @@ async def send_ephemeral(link: Link, app: str, events: list[Event]) -> None:
 async def send_notice(link: Link, kind: str, app: str, data: Any) -> None:
     """Tell every web process; `data` is encoded as JSON."""
     await link.call(*_entry(kind, app, "d", msgspec.json.encode(data)))
+
+
+async def observe(link: Link) -> ControlStream:
+    """How the stream is now."""
+    try:
+        flat = await link.call("XINFO", "STREAM", keys.CONTROL)
+    except StoreError:  # there is none yet
+        return ControlStream()
+    info = dict(zip(flat[::2], flat[1::2], strict=True))
+    return ControlStream(cursors.parse_id(info[b"last-generated-id"]), info[b"entries-added"], info[b"length"])
 
 
 def parse_item(item: Reply) -> ControlItem:

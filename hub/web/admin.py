@@ -1,5 +1,6 @@
-"""API keys and tokens: `/v1/keys`, `POST /v1/tokens` (scope `admin`)."""
+"""API keys and tokens: `/v1/keys`, `POST /v1/tokens`, `POST /v1/tokens/revoke` (scope `admin`)."""
 
+import math
 import re
 import secrets
 import time
@@ -11,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hub.core.claims import DEFAULT_APP, SCOPES
-from hub.core.errors import Conflict, Forbidden, Invalid
+from hub.core.claims import DEFAULT_APP, SCOPES, Principal
+from hub.core.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from hub.core.event import now_text
+from hub.core.revocation import token_name, user_name
 from hub.core.topics import check_pattern, user_topic
 from hub.store.access import ApiKey
+from hub.store.revocations import LONGEST
 from hub.web.auth import authenticate
 from hub.web.context import context
 from hub.web.http import decode_body, now_ms, ok, page
@@ -34,7 +37,14 @@ class TokenInput(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
     subscribe: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
+    presence: tuple[str, ...] = ()
     ttl: int = 3600
+
+
+class RevokeInput(msgspec.Struct, forbid_unknown_fields=True):
+    jti: str | None = None
+    token: str | None = None
+    user: str | None = None
 
 
 async def create_key(request: Request) -> Response:
@@ -62,7 +72,7 @@ async def list_keys(request: Request) -> Response:
 
 
 async def revoke_key(request: Request) -> Response:
-    """Revoke a key; the next request with it is refused, on every process."""
+    """Revoke a key: the next request with it is refused, and what it has opened is closed, on every process."""
     principal = await authenticate(request, "admin")
     await context(request).access.revoke(principal.app, request.path_params["id"])
     return Response(status_code=204)
@@ -75,25 +85,63 @@ async def create_token(request: Request) -> Response:
     secret = context(request).settings.jwt_secret
     if secret is None or principal.app != DEFAULT_APP:
         raise Conflict("Tokens can't be signed: HUB_JWT_SECRET is not set, or this key isn't of the app default")
+    claims: dict[str, Any] = {**claims_of(given), "jti": secrets.token_hex(8)}
+    audience = context(request).settings.jwt_audience
+    if audience is not None:
+        claims["aud"] = audience
+    token = jwt.encode(claims, secret, algorithm="HS256")
+    return ok(request, {"token": token, "expires_in": claims["exp"] - now_ms() // 1000}, 201)
+
+
+def claims_of(given: TokenInput) -> dict[str, Any]:
+    """What a token of these rights claims. Raises Invalid."""
     if not 1 <= given.ttl <= MAX_TTL:
         raise Invalid.field("ttl", f"{given.ttl} is out of range; allowed is 1 to {MAX_TTL} seconds")
     if given.user is not None:
         user_topic(given.user, "user")
     grants: dict[str, list[str]] = {}
-    for name in ("subscribe", "publish"):
+    for name in ("subscribe", "publish", "presence"):
         patterns: tuple[str, ...] = getattr(given, name)
         if len(patterns) > 100:
             raise Invalid.field(name, f"has {len(patterns)} patterns; allowed are 100")
         grants[name] = [check_pattern(pattern, name) for pattern in patterns]
-    expires_at = int(time.time()) + given.ttl
-    claims: dict[str, Any] = {"exp": expires_at, "jti": secrets.token_hex(8), "hub": grants}
+    # To the millisecond, so that who is given a new token right after all were revoked isn't refused with it.
+    now = now_ms()
+    claims: dict[str, Any] = {"iat": now / 1000, "exp": now // 1000 + given.ttl, "hub": grants}
     if given.user is not None:
         claims["sub"] = given.user
-    audience = context(request).settings.jwt_audience
-    if audience is not None:
-        claims["aud"] = audience
-    token = jwt.encode(claims, secret, algorithm="HS256")
-    return ok(request, {"token": token, "expires_in": expires_at - now_ms() // 1000}, 201)
+    return claims
+
+
+async def revoke_token(request: Request) -> Response:
+    """Void a token, or all that a user was given until now, on every process: open connections end, new are refused."""
+    principal = await authenticate(request, "admin")
+    given = await decode_body(request, RevokeInput)
+    what = [name for name in ("jti", "token", "user") if getattr(given, name) is not None]
+    if len(what) != 1:
+        raise Invalid.field("jti", f"send one of jti, token and user; {len(what)} were sent")
+    name, seconds = _revoked(request, principal, given)
+    if seconds > 0:
+        await context(request).revocations.revoke(principal.app, name, now_ms(), seconds)
+    return ok(request, {"revoked": what[0]})
+
+
+def _revoked(request: Request, principal: Principal, given: RevokeInput) -> tuple[str, int]:
+    """The name that is to be revoked, and for how many seconds more it could be used."""
+    if given.user is not None:
+        user_topic(given.user, "user")
+        return user_name(given.user), LONGEST
+    if given.jti is not None:
+        return token_name(given.jti), LONGEST
+    try:
+        holder = context(request).tokens.read(given.token or "")
+    except Unauthenticated as exc:
+        raise Invalid.field("token", f"is none of this hub: {exc.message}") from None
+    if holder.app != principal.app:
+        raise Invalid.field("token", "is another app's")
+    assert holder.token_id is not None
+    assert holder.expires_at is not None
+    return token_name(holder.token_id), min(LONGEST, math.ceil(holder.expires_at - time.time()))
 
 
 def _shown(record: ApiKey) -> dict[str, Any]:
@@ -106,4 +154,5 @@ routes = [
     Route("/v1/keys", list_keys, methods=["GET"]),
     Route("/v1/keys/{id}", revoke_key, methods=["DELETE"]),
     Route("/v1/tokens", create_token, methods=["POST"]),
+    Route("/v1/tokens/revoke", revoke_token, methods=["POST"]),
 ]

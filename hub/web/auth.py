@@ -1,10 +1,14 @@
 """Credentials on requests: API keys for servers, JWTs for browsers (RFC 6750 bearer tokens)."""
 
+from typing import Final
+
 from starlette.requests import HTTPConnection
 
 from hub.core.claims import Principal
-from hub.core.errors import Unauthenticated
+from hub.core.errors import Forbidden, Unauthenticated
 from hub.web.context import Context, context
+
+COOKIE: Final = "hub_token"
 
 
 async def authenticate(request: HTTPConnection, scope: str) -> Principal:
@@ -17,17 +21,56 @@ async def authenticate(request: HTTPConnection, scope: str) -> Principal:
     return principal
 
 
-async def authenticate_live(request: HTTPConnection) -> Principal | None:
-    """Who opens a live connection: by header, or by `?token=` for clients that can't set one. None without either."""
+async def authenticate_live(request: HTTPConnection, *, cookies: bool = False) -> Principal | None:
+    """Who opens a live connection; None without a credential.
+
+    By header, or for clients that can't set one by `?token=`, `?ticket=` or, where that is allowed, the cookie
+    `hub_token`; in this order. A WebSocket uses its ticket up.
+    """
+    resources = context(request)
     token = bearer(request) or request.query_params.get("token")
-    return None if token is None else await identify(context(request), token)
+    if token is not None:
+        return await identify(resources, token)
+    ticket = request.query_params.get("ticket")
+    if ticket is not None:
+        principal = await resources.tickets.admit(ticket, once=request.scope["type"] == "websocket")
+        await resources.revocations.check(principal)
+        return principal
+    token = request.cookies.get(COOKIE) if cookies else None
+    if token is None:
+        return None
+    check_origin(request)
+    return await verify(resources, token)
+
+
+def check_origin(request: HTTPConnection) -> None:
+    """Raise Forbidden unless the page that caused this request may use the browser's cookies: it is of this host, or
+    `HUB_CORS_ORIGINS` lists its origin (`*` lists none).
+
+    A browser sends no Origin with an EventSource of the page's own; then `Sec-Fetch-Site` (W3C Fetch Metadata) says so.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        allowed = request.headers.get("sec-fetch-site") == "same-origin"
+    else:
+        is_own = origin.partition("://")[2] == request.headers.get("host", "")
+        allowed = is_own or (origin != "*" and origin in context(request).settings.cors_origins)
+    if not allowed:
+        raise Forbidden("A cookie counts only on a page of this host or of an origin that HUB_CORS_ORIGINS lists")
 
 
 async def identify(resources: Context, token: str) -> Principal:
     """The holder of a JWT or an API key, or Unauthenticated."""
     if token.count(".") == 2 and not resources.access.is_bootstrap(token):
-        return resources.tokens.verify(token)
+        return await verify(resources, token)
     return await resources.access.principal(token)
+
+
+async def verify(resources: Context, token: str) -> Principal:
+    """The holder of a JWT, or Unauthenticated, also for one that was revoked."""
+    principal = resources.tokens.verify(token)
+    await resources.revocations.check(principal)
+    return principal
 
 
 def bearer(request: HTTPConnection) -> str | None:

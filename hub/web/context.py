@@ -12,6 +12,8 @@ from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.log import Log
+from hub.store.revocations import Revocations
+from hub.store.tickets import Tickets
 from hub.web.tokens import Tokens
 
 
@@ -21,6 +23,8 @@ class Context(msgspec.Struct, frozen=True):
     log: Log
     access: Access
     tokens: Tokens
+    tickets: Tickets
+    revocations: Revocations
     endpoints: Endpoints
     deliveries: Deliveries
     gateway: Gateway

@@ -29,9 +29,12 @@ def ok(request: HTTPConnection, data: Any, status: int = 200) -> Response:
     return _json({"success": True, "data": data, "meta": _meta(request)}, status)
 
 
-def page(request: HTTPConnection, items: Sequence[Any], *, limit: int, next_cursor: str | None) -> Response:
-    """A list's answer, with its pagination. `next_cursor` is None at the end."""
-    pagination = {"next_cursor": next_cursor, "prev_cursor": None, "limit": limit, "has_more": next_cursor is not None}
+def page(
+    request: HTTPConnection, items: Sequence[Any], *, limit: int, next_cursor: str | None, **more: Any
+) -> Response:
+    """A list's answer, with its pagination and what `more` adds to that. `next_cursor` is None at the end."""
+    pagination = {"next_cursor": next_cursor, "prev_cursor": None, "limit": limit, "has_more": next_cursor is not None,
+                  **more}  # fmt: skip
     return _json({"success": True, "data": items, "pagination": pagination, "meta": _meta(request)}, 200)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from hub.core.claims import Principal
 from hub.core.errors import HubError
 from hub.live import notices
 from hub.live.connection import Connection
@@ -26,9 +27,10 @@ class Listening:
         self._began = time.monotonic()
         self._joining: asyncio.Task[None] | None = None
 
-    def begin(self, key: RoomKey, start: Start) -> None:
+    def begin(self, principal: Principal, key: RoomKey, start: Start) -> None:
         """Say when to come back, then `hub.connected`, then what was missed, then events as they come."""
         self._connection.send(notices.retry())
+        self._gateway.admit(self._connection, principal)
         self._gateway.add(self._connection)
         self._joining = asyncio.get_running_loop().create_task(self._join(key, start))
 

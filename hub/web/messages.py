@@ -20,6 +20,7 @@ class JoinRoom(_Message, tag="join_room"):
     after: str | None = None
     history: int = 0
     types: list[str] | None = None
+    presence: bool = False
 
 
 class LeaveRoom(_Message, tag="leave_room"):
@@ -34,6 +35,16 @@ class Broadcast(_Message, tag="broadcast"):
     ephemeral: bool = False
 
 
+class DirectMessage(_Message, tag="direct_message"):
+    user: str
+    data: msgspec.Raw
+    id: str | None = None
+
+
+class Presence(_Message, tag="presence"):
+    room: str
+
+
 class Authenticate(_Message, tag="authenticate"):
     token: str
 
@@ -42,8 +53,8 @@ class Ping(_Message, tag="ping"):
     pass
 
 
-Message: TypeAlias = JoinRoom | LeaveRoom | Broadcast | Authenticate | Ping
-TYPES = ("join_room", "leave_room", "broadcast", "authenticate", "ping")
+Message: TypeAlias = JoinRoom | LeaveRoom | Broadcast | DirectMessage | Presence | Authenticate | Ping
+TYPES = ("join_room", "leave_room", "broadcast", "direct_message", "presence", "authenticate", "ping")
 
 _decode = msgspec.json.Decoder(Message).decode
 

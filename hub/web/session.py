@@ -11,16 +11,29 @@ from hub.core.claims import Principal
 from hub.core.errors import Forbidden, HubError, Invalid, Unauthenticated
 from hub.core.event import EventInput
 from hub.core.frames import close_reason
-from hub.core.topics import check_pattern, check_type_pattern
+from hub.core.topics import check_pattern, check_topic, check_type_pattern, is_pattern, user_topic
 from hub.live import notices
 from hub.live.connection import Connection
+from hub.live.own import own_topic
+from hub.live.presence import Snapshot
 from hub.live.replay import Announce, Start
 from hub.live.rooms import RoomKey
 from hub.telemetry import logger
 from hub.web.auth import identify
 from hub.web.context import Context
 from hub.web.http import now_ms
-from hub.web.messages import Authenticate, Broadcast, JoinRoom, LeaveRoom, Ping, Ref, parse, reference
+from hub.web.messages import (
+    Authenticate,
+    Broadcast,
+    DirectMessage,
+    JoinRoom,
+    LeaveRoom,
+    Ping,
+    Presence,
+    Ref,
+    parse,
+    reference,
+)
 from hub.web.publish import publish_all
 from hub.web.sse import MAX_HISTORY
 
@@ -62,7 +75,7 @@ class Session:
         except HubError as exc:
             self.refuse(exc)
             return
-        self._connection.principal = principal
+        self._resources.gateway.admit(self._connection, principal)
         self._resources.gateway.add(self._connection)
         self._connection.send(
             notices.message(
@@ -105,6 +118,10 @@ class Session:
                     await self._leave(message)
                 case Broadcast():
                     await self._broadcast(message)
+                case DirectMessage():
+                    await self._direct_message(message)
+                case Presence():
+                    await self._presence(message)
                 case Authenticate():
                     await self._authenticate(message)
                 case Ping():
@@ -136,7 +153,10 @@ class Session:
         rooms = list(dict.fromkeys(message.rooms)) if message.rooms is not None else [message.room or ""]
         for room in rooms:
             self._principal.require_subscribe(check_pattern(room, "room"))
-        if not rooms or len({*self._connection.rooms, *rooms}) > self._resources.settings.ws_max_rooms:
+            if message.presence:
+                self._require_presence(room, "presence")
+        own = own_topic(self._connection)
+        if not rooms or len({*self._connection.rooms, *rooms} - {own}) > self._resources.settings.ws_max_rooms:
             raise Invalid.field("rooms", f"a connection may be in 1 to {self._resources.settings.ws_max_rooms} rooms")
         if not 0 <= message.history <= MAX_HISTORY:
             raise Invalid.field("history", f"{message.history} is out of range; allowed is 0 to {MAX_HISTORY}")
@@ -147,15 +167,54 @@ class Session:
         for room in rooms:
             key = RoomKey(self._principal.app, (room,), types, "ws", self._connection.framed)
             start = Start(after, message.history)
-            await self._resources.gateway.join(self._connection, room, key, start, _joined(room, message.ref))
+            await self._join_one(room, key, start, message)
+
+    async def _join_one(self, room: str, key: RoomKey, start: Start, message: JoinRoom) -> None:
+        gateway, connection = self._resources.gateway, self._connection
+        if message.presence:
+            async with gateway.presence.watching(connection, room) as snapshot:
+                await gateway.join(connection, room, key, start, _joined(room, message.ref, snapshot))
+        else:
+            gateway.presence.unwatch(connection, room)
+            await gateway.join(connection, room, key, start, _joined(room, message.ref))
+
+    def _require_presence(self, room: str, field: str) -> None:
+        if is_pattern(room):
+            raise Invalid.field(field, f"{room!r} is a pattern; only topics have presence")
+        self._principal.require_presence(check_topic(room, field))
+
+    def _keep_presence(self, renewed: Principal, room: str) -> None:
+        """Stop telling of joins and leaves where a new token doesn't allow it."""
+        presence = self._resources.gateway.presence
+        if presence.watches(self._connection, room):
+            try:
+                renewed.require_presence(room)
+            except Forbidden:
+                presence.unwatch(self._connection, room)
+
+    async def _presence(self, message: Presence) -> None:
+        self._require_presence(message.room, "room")
+        members = await self._resources.gateway.presence.members(self._principal.app, message.room)
+        self._answer("presence", message.ref, room=message.room, users=members.users, count=members.count)
 
     async def _leave(self, message: LeaveRoom) -> None:
+        if message.room == own_topic(self._connection):
+            raise Invalid.field("room", "is the user's own room, which a connection is always in")
         if not await self._resources.gateway.leave(self._connection, message.room):
             raise Invalid.field("room", f"{message.room[:80]!r} was not joined on this connection")
+        self._resources.gateway.presence.leave(self._connection, (message.room,))
         self._answer("room_left", message.ref, room=message.room)
 
     async def _broadcast(self, message: Broadcast) -> None:
         item = EventInput(message.room, message.event_type, message.data, ephemeral=message.ephemeral)
+        await self._publish(item, message)
+
+    async def _direct_message(self, message: DirectMessage) -> None:
+        """An event on the user's own topic. Its source is the sender's, which no client can choose."""
+        item = EventInput(user_topic(message.user), "direct_message", message.data, source=own_topic(self._connection))
+        await self._publish(item, message)
+
+    async def _publish(self, item: EventInput, message: Broadcast | DirectMessage) -> None:
         now = now_ms()
         built = events.build(
             item,
@@ -172,13 +231,16 @@ class Session:
         renewed = await identify(self._resources, message.token)
         if (renewed.app, renewed.user) != (self._principal.app, self._principal.user):
             raise Forbidden("The token is another user's or app's; open a connection of its own for it")
-        self._connection.principal = renewed
+        self._resources.gateway.admit(self._connection, renewed)
         for name in list(self._connection.rooms):
             try:
                 renewed.require_subscribe(name)
             except Forbidden:
                 await self._resources.gateway.leave(self._connection, name)
+                self._resources.gateway.presence.leave(self._connection, (name,))
                 self._answer("room_left", None, room=name, reason="the new token doesn't grant it")
+            else:
+                self._keep_presence(renewed, name)
         self._connection.send(authenticated(renewed, message.ref))
 
 
@@ -187,8 +249,10 @@ def authenticated(principal: Principal, ref: Ref) -> bytes:
     return notices.message("authenticated", expires_in=expires_in, ref=ref)
 
 
-def _joined(room: str, ref: Ref) -> Announce:
+def _joined(room: str, ref: Ref, snapshot: Snapshot | None = None) -> Announce:
     def announce(cursor: str, recovered: bool | None) -> bytes:
-        return notices.message("room_joined", room=room, cursor=cursor, recovered=recovered, ref=ref)
+        users, count = (None, None) if snapshot is None else snapshot()
+        return notices.message("room_joined", room=room, cursor=cursor, recovered=recovered, presence=users,
+                               count=count, ref=ref)  # fmt: skip
 
     return announce

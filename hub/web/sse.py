@@ -13,7 +13,6 @@ from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Cursor
 from hub.core.errors import Invalid, NotAcceptable, Unauthenticated
-from hub.core.topics import check_pattern, check_type_pattern
 from hub.live import notices
 from hub.live.connection import PlainConnection, RawConnection
 from hub.live.replay import Start
@@ -23,11 +22,12 @@ from hub.web.context import context
 from hub.web.http import check_query, query_limit, request_id
 from hub.web.listening import Listening
 from hub.web.protocols import EXTENSION, LiveHttp
+from hub.web.selection import selection
 
-MAX_TOPICS: Final = 100
 MAX_HISTORY: Final = 1000
 HEARTBEAT: Final = 15.0
-_PARAMETERS: Final = frozenset({"topic", "type", "history", "after", "last_event_id", "named", "token"})
+_PARAMETERS: Final = frozenset({"topic", "type", "history", "after", "last_event_id", "named", "token",
+                                      "ticket"})  # fmt: skip
 _HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
@@ -38,15 +38,16 @@ sse.AppStatus.disable_automatic_graceful_drain()
 
 
 async def stream(request: Request) -> Response:
-    principal = await authenticate_live(request)
+    principal = await authenticate_live(request, cookies=True)
     if principal is None:
-        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?token= where headers can't be set")
+        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?ticket= where headers can't be set")
     check_query(request, _PARAMETERS)
     _check_accept(request)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
     context(request).gateway.check_room_for(principal.app, context(request).settings.max_connections_per_app)
-    patterns, types, named = _selection(request, principal)
+    patterns, types = selection(request, principal)
+    named = _named(request)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
     key = RoomKey(principal.app, patterns, types, "sse", framed, named)
@@ -54,9 +55,8 @@ async def stream(request: Request) -> Response:
     if framed:
         return RawStream(raw, request, principal, key, start)
     connection = PlainConnection("sse", HEARTBEAT)
-    connection.principal = principal
     listening = Listening(context(request).gateway, connection, request_id(request))
-    return sse.EventSourceResponse(_blocks(connection, listening, key, start), headers=_HEADERS, ping=2**31)
+    return sse.EventSourceResponse(_blocks(connection, listening, principal, key, start), headers=_HEADERS, ping=2**31)
 
 
 class RawStream(Response):
@@ -72,16 +72,15 @@ class RawStream(Response):
         if (slim := self._raw.hand_over()) is None:
             return
         connection = RawConnection(slim, "sse", HEARTBEAT)
-        connection.principal = self._principal
         listening = Listening(context(self._request).gateway, connection, request_id(self._request))
         slim.serve(listening)
-        listening.begin(self._key, self._start)
+        listening.begin(self._principal, self._key, self._start)
 
 
 async def _blocks(
-    connection: PlainConnection, listening: Listening, key: RoomKey, start: Start
+    connection: PlainConnection, listening: Listening, principal: Principal, key: RoomKey, start: Start
 ) -> AsyncIterator[bytes]:
-    listening.begin(key, start)
+    listening.begin(principal, key, start)
     try:
         async for chunk in connection.chunks():
             yield chunk
@@ -91,22 +90,11 @@ async def _blocks(
         listening.end()
 
 
-def _selection(request: Request, principal: Principal) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    query = request.query_params
-    patterns = tuple(sorted({check_pattern(topic, "topic") for topic in query.getlist("topic")}))
-    if not 1 <= len(patterns) <= MAX_TOPICS:
-        raise Invalid.field(
-            "topic", f"was given {len(patterns)} times; allowed are 1 to {MAX_TOPICS} topics or patterns"
-        )
-    for pattern in patterns:
-        principal.require_subscribe(pattern)
-    types = tuple(sorted({check_type_pattern(kind, "type") for kind in query.getlist("type")}))
-    if len(types) > MAX_TOPICS:
-        raise Invalid.field("type", f"was given {len(types)} times; allowed are at most {MAX_TOPICS}")
-    named = query.get("named", "0")
+def _named(request: Request) -> bool:
+    named = request.query_params.get("named", "0")
     if named not in ("0", "1"):
         raise Invalid.field("named", f"{named[:40]!r} is not allowed; send 1 or 0")
-    return patterns, types, named == "1"
+    return named == "1"
 
 
 def _start(request: Request) -> Start:

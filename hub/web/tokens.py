@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519) that open live connections."""
+"""JSON Web Tokens (RFC 7519) that open live connections. Whether one was revoked is asked of the store, each time."""
 
 import time
 from collections import OrderedDict
@@ -9,6 +9,7 @@ import jwt
 from hub.core.claims import Principal, from_jwt
 from hub.core.errors import Unauthenticated
 from hub.settings import Settings
+from hub.store.digest import digest
 
 _CACHE: Final = 10_000
 
@@ -34,7 +35,11 @@ class Tokens:
             raise Unauthenticated("The token has expired; get a new one")
         return known
 
-    def _verify(self, token: str) -> Principal:
+    def read(self, token: str) -> Principal:
+        """The principal of a token of this hub's, also of one that has expired, or Unauthenticated."""
+        return self._verify(token, verify_exp=False)
+
+    def _verify(self, token: str, *, verify_exp: bool = True) -> Principal:
         if self._secret is None:
             raise Unauthenticated("This hub accepts no tokens: HUB_JWT_SECRET is not set")
         try:
@@ -43,8 +48,8 @@ class Tokens:
                 self._secret,
                 algorithms=["HS256"],
                 audience=self._audience,
-                options={"require": ["exp"], "verify_aud": self._audience is not None},
+                options={"require": ["exp"], "verify_aud": self._audience is not None, "verify_exp": verify_exp},
             )
         except jwt.PyJWTError as exc:
             raise Unauthenticated(f"The token is not valid: {exc}") from None
-        return from_jwt(claims)
+        return from_jwt(claims, digest(token))

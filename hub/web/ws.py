@@ -29,7 +29,7 @@ async def websocket(socket: WebSocket) -> None:
     fault: HubError | None = None
     principal: Principal | None = None
     try:
-        principal = await authenticate_live(socket)
+        principal = await authenticate_live(socket, cookies=True)
     except HubError as exc:
         fault = exc
     try:

@@ -130,6 +130,8 @@ async def test_a_connection_ends_with_its_token(hub: Hub, topic: str) -> None:
     ):
         await ws.join(topic)
         await sse.event()
+        await ws.next("token_expiring")
+        assert (await sse.event())["event"] == "hub.token_expiring"
         with pytest.raises(ConnectionClosed) as closed:
             await ws.connection.recv()
         assert closed.value.rcvd is not None

@@ -262,6 +262,7 @@ async def test_a_wrong_credential_closes_with_its_code(hub: Hub, query: str, cod
 async def test_a_connection_ends_with_its_token(hub: Hub, topic: str) -> None:
     async with WsClient.open(hub, key=None, query=f"?token={token('ann', ttl=2, subscribe=[topic])}") as ws:
         await ws.join(topic)
+        await ws.next("token_expiring")
         with pytest.raises(ConnectionClosed) as closed:
             await ws.connection.recv()
     assert closed.value.rcvd is not None

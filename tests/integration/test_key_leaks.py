@@ -8,7 +8,7 @@ import httpx
 import redis
 
 from hub.store import keys
-from tests.support.hub import Hub, auth, publish
+from tests.support.hub import Hub, auth, publish, token
 from tests.support.live import SseClient, WsClient
 from tests.support.receiver import Receiver, answer
 from tests.support.waiting import eventually
@@ -56,6 +56,8 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
         assert (await ws.ask("broadcast", room="orders.1", data=1))["type"] == "ack"
         assert (await ws.ask("broadcast", room="orders.1", data=1, ephemeral=True))["type"] == "ack"
         await sse.data(23)
+        async with WsClient.open(hub, key=token("ann", subscribe=["orders.*"], presence=["orders.*"])) as ann:
+            assert (await ann.join("orders.1", presence=True))["count"] == 1
     (await client.delete(f"/v1/endpoints/{gone['id']}")).raise_for_status()
     (await client.patch(f"/v1/endpoints/{good['id']}", json={"description": "still here"})).raise_for_status()
     await site.until(22, "/good")
@@ -65,6 +67,9 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
     (await client.delete(f"/v1/keys/{made['id']}")).raise_for_status()
     await client.post("/v1/keys", json={"scopes": ["events:read"], "app": "other"})
     await client.post("/v1/tokens", json={"user": "ann", "subscribe": ["orders.**"]})
+    (await client.post("/v1/tokens/revoke", json={"user": "carl"})).raise_for_status()
+    (await client.post("/v1/tickets", json={"user": "ann", "subscribe": ["orders.**"]})).raise_for_status()
+    (await client.get("/v1/poll?topic=orders.**&wait=0")).raise_for_status()
 
 
 async def exhausted(client: httpx.AsyncClient, endpoint: str, count: int) -> bool:
@@ -92,7 +97,8 @@ async def test_no_key_stays_for_ever_unless_it_is_listed_and_none_is_spelled_els
             assert foreign == []
             assert len(found) > 40
             written = [pattern for pattern in spelled() if any(fnmatchcase(key, pattern) for key in found)]
-            assert {keys.log(0).replace("0", "*"), keys.API_KEYS, keys.CONTROL} <= set(written)
+            assert {keys.log(0).replace("0", "*"), keys.API_KEYS, keys.CONTROL, keys.PRESENCE} <= set(written)
+            assert {keys.revoked("*", "*"), keys.ticket("*")} <= set(written)
             kinds = {key.split(":")[2] for key in found if key.startswith("hub:{d")}
             assert {"o", "hist", "applied"} <= kinds
 

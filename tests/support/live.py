@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.hub import KEY, Hub, auth
 
@@ -47,12 +48,20 @@ class WsClient:
         assert answer["type"] == "room_joined", answer
         return answer
 
-    async def next(self, kind: str) -> dict[str, Any]:
-        return await self._find(lambda message: message["type"] == kind, kind)
+    async def next(self, kind: str, within: float = WITHIN) -> dict[str, Any]:
+        return await self._find(lambda message: message["type"] == kind, kind, within)
 
     async def events(self, count: int) -> list[dict[str, Any]]:
         """The next `event` messages."""
         return [await self.next("event") for _ in range(count)]
+
+    async def closed(self) -> int | None:
+        """Read until the connection is closed; returns the code."""
+        async with asyncio.timeout(WITHIN):
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await self.connection.recv()
+        return self.connection.close_code
 
     async def quiet(self) -> list[dict[str, Any]]:
         """What has come and was not asked for, up to the answer to a ping: everything written before it."""
@@ -60,19 +69,21 @@ class WsClient:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    async def _find(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    async def _find(
+        self, wanted: Callable[[dict[str, Any]], bool], what: str, within: float = WITHIN
+    ) -> dict[str, Any]:
         for n, message in enumerate(self._waiting):
             if wanted(message):
                 return self._waiting.pop(n)
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(within):
                 while True:
                     message = json.loads(await self.connection.recv())
                     if wanted(message):
                         return message
                     self._waiting.append(message)
         except TimeoutError:
-            raise AssertionError(f"{what} did not come within {WITHIN} s; came: {self._waiting}") from None
+            raise AssertionError(f"{what} did not come within {within} s; came: {self._waiting}") from None
 
 
 class SseClient:
@@ -108,6 +119,14 @@ class SseClient:
                 if name:
                     fields[name] = value.removeprefix(" ")
         raise EOFError
+
+    async def rest(self) -> list[dict[str, str]]:
+        """The blocks up to the stream's proper end."""
+        blocks: list[dict[str, str]] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                blocks.append(await self.block())
+        return blocks
 
     async def event(self) -> dict[str, str]:
         """The next block with data."""

@@ -186,3 +186,17 @@ def test_refusals_have_the_statuses_that_http_knows() -> None:
     with pytest.raises(HubError) as forbidden:
         Principal("default").require("admin")
     assert (forbidden.value.status, refusal({}).status) == (403, 401)
+
+
+def test_a_token_is_known_by_its_jti_and_else_by_its_text() -> None:
+    assert from_jwt(token(jti="t-1"), "digest").token_id == "t-1"
+    assert from_jwt(token(), "digest").token_id == "digest"
+    assert from_jwt(token(jti=""), "digest").token_id == "digest"
+
+
+def test_the_time_of_issue_is_exact_to_the_millisecond_and_0_where_none_is_given() -> None:
+    assert from_jwt(token(iat=1_700_000_000)).issued_at == 1_700_000_000_000
+    assert from_jwt(token(iat=1_700_000_000.001)).issued_at == 1_700_000_000_001
+    assert from_jwt(token()).issued_at == 0
+    for wrong in ("soon", None, float("nan"), [1]):
+        assert "iat" in refusal(token(iat=wrong)).message

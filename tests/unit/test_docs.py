@@ -10,7 +10,7 @@ from starlette.routing import Route, WebSocketRoute
 from hub.core.errors import HubError
 from hub.live import connection
 from hub.settings import SETTINGS, Setting
-from hub.web import admin, deliveries, endpoints, events, messages, ops, publish, sse, ws
+from hub.web import admin, deliveries, endpoints, events, messages, ops, poll, publish, sse, tickets, topics, users, ws
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_the_readme_has_a_settings_default_and_each_word_that_is_allowed(setting
 def test_every_route_has_a_row_in_the_readme_and_every_row_a_route() -> None:
     served = {
         f"{method} {re.sub(':[a-z]+}', '}', route.path)}"
-        for module in (publish, events, sse, ws, endpoints, deliveries, admin, ops)
+        for module in (publish, events, sse, ws, endpoints, deliveries, admin, ops, poll, tickets, topics, users)
         for route in module.routes
         for method in methods(route)
     }

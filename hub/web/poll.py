@@ -1,0 +1,112 @@
+"""`GET /v1/poll`: long polling, for clients that can do neither WebSocket nor server-sent events."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hub.core.errors import Invalid, Unauthenticated
+from hub.live.gateway import Gateway
+from hub.live.polling import Polling
+from hub.live.replay import Start
+from hub.live.rooms import RoomKey
+from hub.web.auth import authenticate_live
+from hub.web.context import context
+from hub.web.http import check_query, page, query_cursor, query_limit
+from hub.web.selection import selection
+
+WAIT: Final = 25.0
+MAX_WAIT: Final = 60.0
+_NAME: Final = "poll"
+_PARAMETERS: Final = frozenset({"topic", "type", "after", "wait", "limit", "token", "ticket"})
+_CLIENT_GONE: Final = 499
+"""What the log shows for a client that didn't wait; nobody gets it."""
+
+
+async def poll(request: Request) -> Response:
+    """The events after the cursor, at once if there are any, else the first that come; without a cursor from now on."""
+    principal = await authenticate_live(request)
+    if principal is None:
+        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?ticket= where headers can't be set")
+    check_query(request, _PARAMETERS)
+    patterns, types = selection(request, principal)
+    wait, limit = _wait(request), query_limit(request, default=100)
+    start = Start(query_cursor(request, "after") or None)
+    if request.method == "HEAD":
+        return Response(headers={"cache-control": "no-store"}, media_type="application/json")
+    gateway = context(request).gateway
+    gateway.check_room_for(principal.app, context(request).settings.max_connections_per_app)
+    connection = Polling(limit)
+    gateway.admit(connection, principal)
+    gateway.add(connection)
+    try:
+        key = RoomKey(principal.app, patterns, types, "poll", framed=False)
+        if not await _unless_gone(request, _collect(gateway, connection, key, start, wait)):
+            return Response(status_code=_CLIENT_GONE)
+    finally:
+        gateway.drop(connection)
+    if connection.ended is not None and connection.ended[0] == Unauthenticated.close_code:
+        raise Unauthenticated(f"The poll ended: {connection.ended[1]}")
+    return _answer(request, connection, limit)
+
+
+async def _collect(gateway: Gateway, connection: Polling, key: RoomKey, start: Start, wait: float) -> None:
+    await gateway.join(connection, _NAME, key, start, connection.announce)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0 if gateway.draining else wait):
+            await connection.arrived()
+    # In turn, so that everything up to the gateway's cursor has been written to this connection too.
+    async with gateway.turn.take():
+        if not connection.closed:
+            connection.cursor = gateway.cursor()
+        connection.detach()
+
+
+async def _unless_gone(request: Request, collecting: Coroutine[Any, Any, None]) -> bool:
+    """Run it to its end, or until the client has gone; False then."""
+    task, gone = asyncio.ensure_future(collecting), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        return task.done()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(request: Request, connection: Polling, limit: int) -> Response:
+    events = [
+        msgspec.Raw(body if cursor is None else body[:-1] + b',"cursor":"%b"}' % cursor)
+        for cursor, body in connection.events
+    ]
+    more = {} if connection.recovered is None else {"recovered": connection.recovered}
+    response = page(request, events, limit=limit, next_cursor=connection.cursor, has_more=connection.full, **more)
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def _wait(request: Request) -> float:
+    text = request.query_params.get("wait", str(WAIT))
+    try:
+        wait = float(text)
+    except ValueError:
+        wait = math.nan
+    if not 0 <= wait <= MAX_WAIT:
+        raise Invalid.field("wait", f"{text[:40]!r} is not a number of seconds from 0 to {MAX_WAIT:.0f}")
+    return wait
+
+
+routes = [Route("/v1/poll", poll, methods=["GET"])]

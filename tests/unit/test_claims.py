@@ -200,3 +200,14 @@ def test_the_time_of_issue_is_exact_to_the_millisecond_and_0_where_none_is_given
     assert from_jwt(token()).issued_at == 0
     for wrong in ("soon", None, float("nan"), [1]):
         assert "iat" in refusal(token(iat=wrong)).message
+
+
+def test_who_is_in_a_topic_is_a_right_of_its_own() -> None:
+    principal = from_jwt(token(sub="ann", hub={"subscribe": ["**"], "presence": ["chat.*"]}))
+    principal.require_presence("chat.1")
+    for topic in ("chat.1.a", "orders.1", "@user.ann"):
+        with pytest.raises(Forbidden):
+            principal.require_presence(topic)
+    Principal("default", frozenset({"events:subscribe"})).require_presence("orders.1")
+    with pytest.raises(Forbidden):
+        Principal("default", frozenset({"events:read"})).require_presence("orders.1")

@@ -180,11 +180,11 @@ class Deliverer:
     async def _attempt(self, owner: Owner, target: Target, lease: Lease, body: bytes, tries: int) -> None:
         """Send once. `tries` counts attempts in this run of the schedule, which a retry by hand starts anew."""
         began = time.time()
-        if not target.keys:
-            answer = Answer(0, error="secret")
+        prepared = target.prepared(lease.event, int(began), body)
+        if isinstance(prepared, Answer):
+            answer = prepared
         else:
-            headers = target.signed(lease.event, int(began), body)
-            answer = await self._sender.send(target.url, headers, body, target.timeout)
+            answer = await self._sender.send(target.url, *prepared, target.timeout)
         decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
         _report(owner, lease, answer, decision)
         attempt = Attempt(

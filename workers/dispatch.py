@@ -24,6 +24,8 @@ from workers.outage import Outage
 RENEW: Final = 1.0
 """Seconds between renewals of the lease, and between looks at whether the log is still the same."""
 TRIES: Final = 5
+TURN: Final = 0.02
+"""Seconds of matching, filters included, after which the worker's other work gets its turn."""
 
 
 class Dispatcher:
@@ -131,7 +133,11 @@ class Dispatcher:
     async def _enqueue(self, epoch: int, entries: Sequence[Entry], end: Position) -> None:
         await self._audience.refresh()  # after the events were read: whoever existed when they were answered is known
         plan: dict[int, list[Owed]] = {}
+        began = time.monotonic()
         for entry in entries:
+            if time.monotonic() - began > TURN:
+                await asyncio.sleep(0)
+                began = time.monotonic()
             groups: dict[int, list[str]] = {}
             for endpoint_id in self._audience.match(entry):
                 groups.setdefault(self._queues.partition_of(endpoint_id), []).append(endpoint_id)

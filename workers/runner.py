@@ -18,6 +18,7 @@ from hub.store.outbox import Outbox
 from hub.store.queues import Queues
 from hub.store.requirements import require_store, store_patience
 from hub.telemetry import logger
+from workers.complaints import Complaints
 from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
 from workers.sender import Sender
@@ -74,14 +75,15 @@ class Worker:
             for partition in told:
                 upkeep.report(partition)
 
-        audience = Audience(self._link)
+        complaints = Complaints(self._link, self._queues, upkeep.report)
+        audience = Audience(self._link, complaints.filter_failed)
         dispatchers = [
             Dispatcher(Dispatching(self._link, p, self._token), await self._open(stack), audience, self._queues, owed)
             for p in range(self._settings.partitions)
         ]
         janitor = Janitor(self._link, self._settings)
         sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
-        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor)]
+        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints)]
 
         def stop() -> None:
             deliverer.stop()

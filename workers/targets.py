@@ -4,12 +4,16 @@ import math
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+import msgspec
+
 from hub.core.endpoint import Config
 from hub.core.errors import NotConfigured
+from hub.core.expression import Expression, ExpressionFailed
 from hub.core.signing import Key, key_of, sign
 from hub.settings import Settings
 from hub.store.queues import Queues
 from hub.store.secrets import Secrets
+from workers.sender import Answer
 
 _CACHED: Final = 10_000
 
@@ -26,6 +30,19 @@ class Target(NamedTuple):
     keys: tuple[tuple[Key, float], ...]
     schedule: tuple[float, ...]
     timeout: float
+    transform: Expression | None = None
+
+    def prepared(self, message_id: str, timestamp: int, event: bytes) -> tuple[dict[str, str], bytes] | Answer:
+        """The headers and the body of one attempt at an event, or why there can be none."""
+        if not self.keys:
+            return Answer(0, error="secret")
+        body = event
+        if self.transform is not None:
+            try:
+                body = self.transform.transform(msgspec.json.decode(event))
+            except ExpressionFailed as exc:
+                return Answer(0, error="transform", body=str(exc))
+        return self.signed(message_id, timestamp, body), body
 
     def signed(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """The headers of one attempt (Standard Webhooks 1.0, "Webhook headers")."""
@@ -65,6 +82,7 @@ class Targets:
             self._keys(config),
             self._settings.retry_schedule if config.retry is None else config.retry,
             self._settings.webhook_timeout if config.timeout is None else config.timeout,
+            None if config.transform is None else Expression(config.transform, "transform"),
         )
         self._known[endpoint_id] = (read, target)
         self._known.move_to_end(endpoint_id)

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from hub.core.cursor import Position
 from hub.core.errors import Invalid
+from hub.core.expression import Expression
 from hub.core.retry import RetryInput, schedule_of
 from hub.core.rotation import Retired
 from hub.core.signing import Signature
@@ -44,6 +45,8 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     types: tuple[str, ...] | None = None
     topics: tuple[str, ...] | None = None
+    filter: str | None = None
+    transform: str | None = None
     signature: Signature = "v1"
     secret: str | None = None
     headers: Pairs = {}
@@ -61,6 +64,8 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str | UnsetType = UNSET
     types: tuple[str, ...] | UnsetType | None = UNSET
     topics: tuple[str, ...] | UnsetType | None = UNSET
+    filter: str | UnsetType | None = UNSET
+    transform: str | UnsetType | None = UNSET
     headers: Pairs | UnsetType = UNSET
     max_in_flight: int | UnsetType = UNSET
     timeout: float | UnsetType | None = UNSET
@@ -92,6 +97,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     signature: Signature = "v1"
     retired: tuple[Retired, ...] = ()
+    filter: str | None = None
+    transform: str | None = None
 
 
 def new_id(now_ms: int) -> str:
@@ -111,6 +118,8 @@ def create(
         description=given.description,
         types=given.types,
         topics=given.topics,
+        filter=given.filter,
+        transform=given.transform,
         secret=sealed,
         headers=given.headers,
         max_in_flight=given.max_in_flight,
@@ -148,6 +157,9 @@ def _checked(config: Config) -> Config:
                 )
             for index, pattern in enumerate(patterns):
                 check(pattern, f"{field}[{index}]")
+    for field, text in (("filter", config.filter), ("transform", config.transform)):
+        if text is not None:
+            Expression(text, field)
     if len(config.description) > MAX_DESCRIPTION:
         raise Invalid.field("description", f"is over {MAX_DESCRIPTION} characters")
     if not 1 <= config.max_in_flight <= MAX_IN_FLIGHT:

@@ -18,13 +18,17 @@ _EVERYTHING: Final = ("**",)
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """What matching needs of an endpoint. No types: every type; no topics: `**`. `since` is per log partition."""
+    """What matching needs of an endpoint. No types: every type; no topics: `**`. `since` is per log partition.
+
+    `filter` is JMESPath over the whole event; what the tree finds has yet to pass it.
+    """
 
     id: str
     app: str
     types: tuple[str, ...] | None
     topics: tuple[str, ...] | None
     since: dict[int, Position]
+    filter: str | None = None
 
     def covers(self, partition: int, position: Position) -> bool:
         """Whether an event at this place is younger than the endpoint."""

@@ -1,23 +1,33 @@
 """Dispatch's copy of the endpoints: who is owed an event."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
+from hub.core.errors import Invalid
+from hub.core.expression import Expression, ExpressionFailed
 from hub.core.matching import Matcher, Subscription
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Entry
 
 _CHANGES: Final = 1000
+_FILTERS: Final = 10_000
+"""Different filters that are kept ready."""
 
 
 class Audience:
-    """Knows the endpoints up to a version, the id of the last change that it has seen."""
+    """Knows the endpoints up to a version, the id of the last change that it has seen.
 
-    def __init__(self, link: Link) -> None:
+    `unfit` is called with an event, an endpoint and the reason where its filter can't be applied; that is no match.
+    """
+
+    def __init__(self, link: Link, unfit: Callable[[Entry, str, str], None] | None = None) -> None:
         self._link = link
+        self._unfit = unfit
+        self._filters: dict[str, Expression] = {}
         self._matcher = Matcher()
         self._version: bytes | None = None
         self._lock = asyncio.Lock()
@@ -44,7 +54,24 @@ class Audience:
     def match(self, entry: Entry) -> list[str]:
         """The ids of the endpoints that the event is owed to."""
         found = self._matcher.match(entry.app, entry.topic, entry.type)
-        return [one.id for one in found if one.covers(entry.partition, entry.position)]
+        young = [one for one in found if one.covers(entry.partition, entry.position)]
+        if all(one.filter is None for one in young):
+            return [one.id for one in young]
+        event = msgspec.json.decode(entry.body)
+        return [one.id for one in young if one.filter is None or self._passes(entry, event, one.id, one.filter)]
+
+    def _passes(self, entry: Entry, event: Any, endpoint_id: str, text: str) -> bool:
+        try:
+            expression = self._filters.get(text)
+            if expression is None:
+                if len(self._filters) >= _FILTERS:
+                    self._filters.clear()
+                expression = self._filters[text] = Expression(text, "filter")
+            return expression.matches(event)
+        except (ExpressionFailed, Invalid) as exc:  # Invalid: it was written under rules that took it
+            if self._unfit is not None:
+                self._unfit(entry, endpoint_id, str(exc))
+            return False
 
     async def _apply(self, ids: list[bytes]) -> None:
         for endpoint_id, raw in zip(ids, await self._link.call("HMGET", keys.ENDPOINTS, *ids), strict=True):

@@ -43,6 +43,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     types: tuple[str, ...] | None
     topics: tuple[str, ...] | None
+    filter: str | None
+    transform: str | None
     signature: Signature
     headers: Pairs
     max_in_flight: int
@@ -200,7 +202,7 @@ class Endpoints:
             raise _missing(config.id)
         if written < 0:
             return False
-        subscription = Subscription(config.id, config.app, config.types, config.topics, config.since)
+        subscription = Subscription(config.id, config.app, config.types, config.topics, config.since, config.filter)
         await self._tell(config.app, config.id, msgspec.json.encode(subscription))
         if enabled == "1":
             await ring(self._link, partition)
@@ -236,6 +238,8 @@ class Endpoints:
             description=config.description,
             types=config.types,
             topics=config.topics,
+            filter=config.filter,
+            transform=config.transform,
             signature=config.signature,
             headers=config.headers,
             max_in_flight=config.max_in_flight,

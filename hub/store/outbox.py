@@ -1,7 +1,7 @@
 """Operational events on their way from the delivery partitions into the log."""
 
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,26 @@ from hub.store.wire import Reply
 TOPIC: Final = "hub.operational"
 _PAGE: Final = 100
 _MAX_BYTES: Final = 64 * 1024
+
+
+FILTER_FAILED: Final = "hub.endpoint.filter_failed"
+_MOST: Final = 10_000
+
+
+class Told(NamedTuple):
+    """An operational event about an endpoint, with the event that caused it and why."""
+
+    kind: str
+    app: str
+    endpoint: str
+    event: str
+    reason: str
+
+
+async def tell(link: Link, partition: int, told: Told) -> None:
+    """Put an operational event into a delivery partition's outbox, as its scripts do (see delivery.lua)."""
+    fields = [item for pair in told._asdict().items() for item in pair]
+    await link.call("XADD", keys.outbox(partition), "MAXLEN", "~", _MOST, "*", *fields, "ref", "")
 
 
 class Outbox:

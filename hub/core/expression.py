@@ -1,0 +1,147 @@
+"""JMESPath expressions of endpoints: which events they want (`filter`) and what they are sent (`transform`).
+
+An owner's expression runs in a worker that serves everybody, so it is bounded twice: by its own size when it is
+written, and by the work that it may do on one event, counted in steps and not by a clock, so that a retry ends the same
+way.
+"""
+
+from typing import Any, Final, cast
+
+import jmespath
+import msgspec
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.visitor import TreeInterpreter
+
+from hub.core.errors import Invalid
+
+MAX_LENGTH: Final = 2000
+MAX_NODES: Final = 200
+MAX_DEPTH: Final = 30
+MAX_STEPS: Final = 10_000
+"""Steps on one event: a node that is visited, an element that a node yields, or 16 characters. Some 10 ms at most."""
+MAX_RESULT: Final = 1024 * 1024
+"""Bytes of JSON that a transform may make."""
+MAX_WEIGHT: Final = MAX_RESULT // 16
+_CHARACTERS: Final = 16
+_MAKERS: Final = frozenset(("function_expression", "flatten", "slice", "projection", "value_projection",
+                            "filter_projection", "multi_select_list", "multi_select_dict"))  # fmt: skip
+"""Nodes that make something new; what others yield is a part of the event."""
+
+
+class ExpressionFailed(Exception):
+    """The expression can't be applied to this event; the message says why, without the event's data."""
+
+
+class Expression:
+    """An expression that was checked."""
+
+    def __init__(self, text: str, field: str = "expression") -> None:
+        """Raises Invalid, naming the field."""
+        if not 0 < len(text) <= MAX_LENGTH:
+            raise Invalid.field(field, f"has {len(text)} characters; allowed are 1 to {MAX_LENGTH}")
+        try:
+            self._tree = cast("dict[str, Any]", jmespath.compile(text).parsed)
+        except (JMESPathError, ValueError, RecursionError) as exc:
+            raise Invalid.field(field, f"is not JMESPath: {_first_line(exc)}") from None
+        nodes = _check(self._tree, field, 1)
+        if nodes > MAX_NODES:
+            raise Invalid.field(field, f"has {nodes} parts; allowed are {MAX_NODES}")
+
+    def matches(self, event: Any) -> bool:
+        """Whether the result is true in JMESPath's sense: not null, false, or an empty text, list or object."""
+        found = self._search(event)
+        return not (found is None or found is False or found in ("", [], {}))
+
+    def transform(self, event: Any) -> bytes:
+        """The result as JSON; null counts as a failure. Both raise ExpressionFailed."""
+        found = self._search(event)
+        if found is None:
+            raise ExpressionFailed("the result is null")
+        try:
+            encoded = _encode(found)
+        except (msgspec.MsgspecError, RecursionError, TypeError, ValueError):
+            raise ExpressionFailed("the result is not JSON") from None
+        if len(encoded) > MAX_RESULT:
+            raise ExpressionFailed(f"the result has {len(encoded)} bytes; allowed are {MAX_RESULT}")
+        return encoded
+
+    def _search(self, event: Any) -> Any:
+        try:
+            return _Bounded().visit(self._tree, event)
+        except ExpressionFailed:
+            raise
+        except JMESPathError as exc:
+            raise ExpressionFailed(f"{type(exc).__name__}: a function got what it can't take") from None
+        except Exception as exc:  # the library lets through what Python says of odd operands
+            raise ExpressionFailed(type(exc).__name__) from None
+
+
+class _Bounded(TreeInterpreter):
+    """The library's interpreter, which stops when the steps are used up, or when what it makes grows too big.
+
+    Parts of a result may be one object many times: `[@, @] | [@, @] | …` doubles at each bar and costs next to nothing
+    until it is compared or written out. So the weight is that of the text that it stands for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = MAX_STEPS
+        self._weights: dict[int, tuple[Any, int]] = {}  # by identity, with the object, so that no other gets its place
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().visit(node, *args, **kwargs)
+        self._left -= 1
+        if node["type"] in _MAKERS:
+            if isinstance(found, str):
+                self._left -= len(found) // _CHARACTERS
+            elif isinstance(found, list | dict):
+                self._left -= len(cast("list[Any]", found))
+                if self._weight(found) > MAX_WEIGHT:
+                    raise ExpressionFailed(f"what it makes of this event is too big; allowed are {MAX_RESULT} bytes")
+        if self._left < 0:
+            raise ExpressionFailed(f"it takes more than {MAX_STEPS} steps on this event")
+        return cast("Any", found)
+
+    def _weight(self, value: Any) -> int:
+        if isinstance(value, str):
+            return 1 + len(value) // _CHARACTERS
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+        elif isinstance(value, dict):
+            pairs = cast("dict[str, Any]", value)
+            items = [*pairs, *pairs.values()]
+        else:
+            return 1
+        place = id(cast("object", value))
+        if place not in self._weights:
+            self._weights[place] = (value, 1 + sum(map(self._weight, items)))
+        return self._weights[place][1]
+
+
+def _check(node: dict[str, Any], field: str, depth: int) -> int:
+    """Raise Invalid for what would fail on every event, or too deep a tree; returns the number of nodes."""
+    if depth > MAX_DEPTH:
+        raise Invalid.field(field, f"is nested too deep; allowed are {MAX_DEPTH} levels")
+    parts = cast("list[Any]", node.get("children", []))  # a slice's are numbers
+    children = [cast("dict[str, Any]", part) for part in parts if isinstance(part, dict)]
+    if node["type"] == "function_expression":
+        _check_call(node["value"], len(children), field)
+    return 1 + sum(_check(child, field, depth + 1) for child in children)
+
+
+def _check_call(name: str, given: int, field: str) -> None:
+    known = cast("dict[str, dict[str, Any]]", Functions.FUNCTION_TABLE).get(name)
+    if known is None:
+        raise Invalid.field(field, f"has an unknown function, {name[:40]}()")
+    wanted = known["signature"]
+    variadic = bool(wanted and wanted[-1].get("variadic"))
+    if given < len(wanted) or (given > len(wanted) and not variadic):
+        raise Invalid.field(field, f"calls {name}() with {given} arguments; it takes {len(wanted)}")
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0][:200]
+
+
+_encode = msgspec.json.Encoder().encode

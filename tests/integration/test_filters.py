@@ -1,0 +1,95 @@
+"""Filters and transformations at work: a real worker evaluates them on what is published."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from msgspec import Raw, json
+from standardwebhooks.webhooks import Webhook
+
+from hub.core.endpoint import EndpointInput, EndpointPatch
+from hub.core.event import EventInput, seal
+from hub.core.retry import RetryInput
+from tests.support.hub import Hub
+from tests.support.receiver import Receiver
+from tests.support.webhook_site import ended, ground_of, start
+from tests.support.webhooks import APP, Ground
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with start() as running:
+        yield running
+
+
+@pytest.fixture
+async def site(hub: Hub) -> AsyncIterator[Ground]:
+    async with ground_of(hub) as opened:
+        yield opened
+        for one in await opened.endpoints.ids(APP):
+            await opened.endpoints.delete(APP, one)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as opened:
+        yield opened
+
+
+async def publish(ground: Ground, id: str, data: Any, kind: str = "order.created") -> None:
+    given = EventInput("orders.42", kind, Raw(json.encode(data)))
+    await ground.log.append(APP, [seal(given, id=id, timestamp="2026-01-31T08:00:00Z", max_bytes=100_000)])
+
+
+async def test_only_what_passes_the_filter_is_owed_and_a_change_of_it_counts_at_once(
+    site: Ground, receiver: Receiver
+) -> None:
+    ep = await site.endpoint(url=receiver.url(), filter="data.total > `100`")
+    await site.endpoint(url=receiver.url("/all"))
+    for n, total in enumerate((50, 150, "many", 200)):
+        await publish(site, f"evt_a{n}", {"total": total})
+    await receiver.until(4, "/all")
+    assert [got.event["data"]["total"] for got in await receiver.until(2)] == [150, 200]
+    await site.endpoints.update(APP, ep, EndpointPatch(filter=None))
+    await publish(site, "evt_a9", {"total": 1})
+    assert (await receiver.until(3))[-1].event["data"] == {"total": 1}
+    assert (await site.endpoints.get(APP, ep)).filter is None
+
+
+async def test_a_filter_that_fails_is_no_match_and_is_told_of_once(site: Ground, receiver: Receiver) -> None:
+    ep = await site.endpoint(url=receiver.url("/strict"), filter="contains(data.tags, 'x')", types=("order.*",))
+    await site.endpoint(url=receiver.url("/watch"), topics=("hub.**",), filter="length(data.nothing) > `0` || `true`")
+    await site.endpoint(url=receiver.url("/told"), topics=("hub.**",))
+    for n in range(3):
+        await publish(site, f"evt_b{n}", {"total": n})
+    await publish(site, "evt_b9", {"tags": ["x"]})
+    (got,) = await receiver.until(1, "/strict")
+    assert got.headers["webhook-id"] == "evt_b9"
+    (told,) = await receiver.until(1, "/told")
+    assert told.event["type"] == "hub.endpoint.filter_failed"
+    assert (told.event["data"]["endpoint"], told.event["data"]["event"]) == (ep, "evt_b0")
+    assert "JMESPathTypeError" in told.event["data"]["reason"]
+    await publish(site, "evt_c", {"tags": ["x"]})
+    await receiver.until(2, "/strict")
+    assert (len(receiver.at("/told")), receiver.at("/watch")) == (1, [])
+
+
+async def test_a_transformed_body_is_what_is_signed_and_sent(site: Ground, receiver: Receiver) -> None:
+    given = EndpointInput(receiver.url(), transform="{order: topic, sum: data.total}")
+    _, secret = await site.endpoints.create(APP, given)
+    await publish(site, "evt_d", {"total": 7})
+    (got,) = await receiver.until(1)
+    assert got.event == {"order": "orders.42", "sum": 7}
+    Webhook(secret).verify(got.body, got.headers)
+    assert got.headers["webhook-id"] == "evt_d"
+
+
+async def test_a_transform_that_fails_is_a_failed_attempt_and_can_be_mended(site: Ground, receiver: Receiver) -> None:
+    ep = await site.endpoint(url=receiver.url(), transform="data.nothing", retry=RetryInput(schedule=()))
+    await publish(site, "evt_e", {"total": 7})
+    done = await ended(site, ep, "exhausted")
+    assert [(one.status, one.error, one.body) for one in done.attempts] == [(None, "transform", "the result is null")]
+    assert receiver.got == []
+    await site.endpoints.update(APP, ep, EndpointPatch(transform="data.total"))
+    await site.deliveries.retry(APP, done.id)
+    assert (await receiver.until(1))[0].body == b"7"

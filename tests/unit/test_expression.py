@@ -1,0 +1,137 @@
+"""JMESPath expressions: what they answer, and that none can cost more than it may."""
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.core.errors import Invalid
+from hub.core.expression import MAX_LENGTH, Expression, ExpressionFailed
+
+EVENT: dict[str, Any] = {
+    "id": "evt_1",
+    "type": "order.created",
+    "topic": "orders.42",
+    "data": {
+        "total": 120,
+        "paid": False,
+        "tags": ["new", "big"],
+        "lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": 1}],
+    },
+}
+LARGE = {"data": {"items": [{"x": n, "name": "y" * 20} for n in range(5000)]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("data.total > `100`", True),
+        ("data.total > `200`", False),
+        ("type == 'order.created' && contains(data.tags, 'big')", True),
+        ("data.lines[?n > `1`]", True),
+        ("data.lines[?n > `2`]", False),
+        ("data.paid", False),
+        ("data.nothing", False),
+        ("data.total", True),
+        ("`0`", True),
+        ("''", False),
+        ("`{}`", False),
+        ("data.nothing > `1`", False),
+    ],
+)
+def test_a_filter_matches_by_what_jmespath_takes_for_true(text: str, verdict: bool) -> None:
+    assert Expression(text).matches(EVENT) is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("data", EVENT["data"]),
+        (
+            "{order: topic, sum: data.total, skus: data.lines[].sku}",
+            {"order": "orders.42", "sum": 120, "skus": ["a", "b"]},
+        ),
+        ("data.paid", False),
+        ("[type, `1.5`]", ["order.created", 1.5]),
+    ],
+)
+def test_a_transform_makes_json_of_its_result(text: str, result: Any) -> None:
+    assert msgspec.json.decode(Expression(text).transform(EVENT)) == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a ||",
+        "a b",
+        "'open",
+        "a" * (MAX_LENGTH + 1),
+        "a" + ".b" * 400,
+        "(" * 900 + "a" + ")" * 900,
+        "!" * 1500 + "a",
+        "to_array(" * 31 + "a" + ")" * 31,
+        "nothing(a)",
+        "length(a, b)",
+        "join('x')",
+    ],
+)
+def test_what_is_no_expression_or_too_big_a_one_is_refused_by_name(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        Expression(text, "filter")
+    assert refused.value.details[0].field == "filter"
+    assert len(refused.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "length(data.nothing)",
+        "sum(data.tags)",
+        "max_by(data.lines, n)",
+        "data.tags[::0] && sort_by(data.lines, &nothing)",
+    ],
+)
+def test_what_a_function_cannot_take_fails_without_telling_of_the_data(text: str) -> None:
+    for act in (Expression(text).matches, Expression(text).transform):
+        with pytest.raises(ExpressionFailed) as failed:
+            act(EVENT)
+        assert "big" not in str(failed.value)
+
+
+def test_a_transform_to_null_fails() -> None:
+    with pytest.raises(ExpressionFailed, match="null"):
+        Expression("data.nothing").transform(EVENT)
+
+
+DOUBLING = "[@, @]" + " | [@, @]" * 25
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DOUBLING,
+        f"to_string({DOUBLING})",
+        "{a: @, b: @}" + " | {a: @, b: @}" * 15,
+        "[@, @][]" + " | [@, @][]" * 20,
+        "to_string(@)" + " | to_string(@)" * 20,
+        "data.items[0].name | join('', [@, @])" + " | join('', [@, @])" * 20,
+        "data.items[].[x, x, x, x, x][]",
+        "data.items[?name == 'z'].x",
+        "map(&map(&x, [@, @]), data.items)",
+        "sort_by(data.items, &name)",
+    ],
+)
+def test_an_expression_that_would_take_too_much_time_or_room_fails_soon(text: str) -> None:
+    expression = Expression(text)
+    for act in (expression.matches, expression.transform):
+        began = time.process_time()
+        with pytest.raises(ExpressionFailed):
+            act(LARGE)
+        assert time.process_time() - began < 1  # some 20 ms; without a bound, minutes
+
+
+def test_the_same_event_always_ends_the_same_way() -> None:
+    expression = Expression("data.items[?x > `10`] | length(@)")
+    assert [expression.matches({"data": {"items": LARGE["data"]["items"][:1000]}}) for _ in range(3)] == [True] * 3

@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TEST_STORE ?= /usr/bin/redis-server
 
-.PHONY: setup run demo test test-clients test-redis soak lint types contracts check bench clean
+.PHONY: setup run demo test test-clients test-redis soak lint types contracts check bench bench-storm clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -52,6 +52,9 @@ check: lint types contracts test
 bench: $(STAMP) ## speed beside the C limit and other servers; rewrites BENCHMARKS.md's results
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plot --write
+
+bench-storm: $(STAMP) ## 5,000 clients are cut at once and come back
+	$(BIN)/python -m bench.storm
 
 clean:
 	rm -rf .venv .hub build *.egg-info

@@ -53,6 +53,24 @@ async def test_sigterm_closes_each_connection_properly_and_exits_zero(hub: Hub, 
             assert (await again.next("event"))["event"]["data"] == 2
 
 
+async def test_readiness_falls_first_while_everything_goes_on() -> None:
+    with Hub(HUB_DRAIN_WAIT="2") as hub:
+        async with hub.client() as client, WsClient.open(hub) as ws:
+            await ws.join("room.a")
+            hub.webs[0].signal(signal.SIGTERM)
+            await eventually(lambda: not hub.is_ready(), "it says that it isn't ready")
+            sent = await publish(client, "room.a", 1)
+            assert (await ws.next("event"))["cursor"] == sent["cursor"]
+            async with WsClient.open(hub) as late:
+                assert (await late.join("room.a", after=sent["cursor"]))["recovered"] is True
+                for each in (ws, late):
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await each.connection.recv()
+                    assert closed.value.rcvd is not None
+                    assert closed.value.rcvd.code == 1012
+        assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
+
+
 async def test_a_client_that_reads_nothing_does_not_hold_up_the_end(hub: Hub, client: httpx.AsyncClient) -> None:
     with socket.create_connection(("127.0.0.1", hub.ports[0])) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -57,7 +57,7 @@ class HubProcess:
 class Hub:
     """The processes of one deployment on this machine, and the settings that they share."""
 
-    def __init__(self, *, web: int = 1, workers: int = 0, **settings: str) -> None:
+    def __init__(self, *, web: int = 1, workers: int = 0, concurrency: int = 200, **settings: str) -> None:
         self.store = StoreProcess()
         self.environment = {
             "HUB_REDIS_URL": self.store.url,
@@ -67,12 +67,14 @@ class Hub:
             "HUB_WEBHOOK_ALLOW_HTTP": "1",
             "HUB_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
             "HUB_LOG_FORMAT": "json",
+            "HUB_DRAIN_WAIT": "0",
             **settings,
         }
         self.ports = [free_port() for _ in range(web)]
         self.webs: list[HubProcess] = []
         self.workers: list[HubProcess] = []
         self._worker_count = workers
+        self._concurrency = concurrency
 
     def on(self, store: StoreProcess) -> Self:
         """Use a store that a test has made with options of its own."""
@@ -117,7 +119,7 @@ class Hub:
         self.until_ready(index)
 
     def start_worker(self) -> HubProcess:
-        self.workers.append(HubProcess(["workers"], self.environment))
+        self.workers.append(HubProcess(["workers", "--concurrency", str(self._concurrency)], self.environment))
         return self.workers[-1]
 
     def until_ready(self, index: int = 0, seconds: float = 20) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from hub import settings, telemetry
-from hub.keeper import READY_FD, Child
+from hub.keeper import Child
 from hub.supervisor import Supervisor
 
 

@@ -1,0 +1,453 @@
+"""Every line of "Live, exactly" (design.md), each against the interleaving that would break it.
+
+| line | here | and elsewhere |
+|---|---|---|
+| one sequencer | join between slices; leave, loss, notice amid a fan-out | unit/test_turn |
+| log order per connection | several rooms on one connection | e2e/test_websocket; test_live_model |
+| fast or slow | | chaos/test_drain: stops reading; e2e/test_rfc6455 |
+| replay | held while the window moves, the log is trimmed, the epoch changes; rejoins | test_live_model |
+| cursors | heartbeats amid fan-out and replay; ahead of the tail; partitions not named | e2e/test_stream: precedence |
+| epoch | during a replay; noticed by another; store away amid the check | chaos/test_store_lost; test_log |
+| frames | replayed and live bytes are the same | unit/test_frames; e2e/test_stream |
+| patterns, payload | | unit/test_topics; unit/test_event; e2e/test_publish |
+| control stream | a notice amid a batch | e2e/test_websocket: ephemeral |
+| window, prefilled | trimmed amid the prefill; what others delivered | chaos/test_drain: killed; chaos/test_storm |
+| uvicorn's traps | | chaos/test_drain; chaos/test_roll; e2e/test_stream; e2e/test_supervisor |
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.core import cursor as cursors
+from hub.core.cursor import START, Mark, Position
+from hub.core.errors import StoreUnavailable
+from hub.live import gateway as gateways
+from hub.store import keys
+from hub.store.connect import Link
+from hub.store.control import Notice, send_notice
+from hub.store.log import Entry, Log
+from hub.store.scripts import script
+from tests.support.gateways import APP, Client, Process, process
+from tests.support.store import StoreProcess
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def one(store: StoreProcess, link: Link) -> AsyncIterator[Process]:
+    """A process with a window of ten events."""
+    async with process(store, window=10) as running:
+        yield running
+
+
+async def trim(link: Link, count: int, partition: int = 0) -> None:
+    """What the janitor does with the oldest entries."""
+    names = [keys.log(partition), keys.meta(partition)]
+    removed, _, _ = await link.run(script("trim"), names, ["9" * 15, "0", "0", "1", count])
+    assert int(removed) == count
+
+
+# -- one sequencer -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+async def test_a_join_between_two_slices_gets_the_event_in_flight_once_or_not_at_all(
+    one: Process, monkeypatch: pytest.MonkeyPatch, resumes: bool
+) -> None:
+    """The seat that it takes is a free one, which the running loop has still ahead."""
+    monkeypatch.setattr(gateways, "SLICE", 1)
+    early = [Client().open(one) for _ in range(3)]
+    for client in early:
+        await client.join(one, "a.x")
+    await early[2].join(one, "a.y")
+    one.gateway.drop(early[1])
+    before = one.gateway.cursor()
+    late = Client().open(one)
+    joining: list[asyncio.Task[None]] = []
+
+    def join(message: dict[str, object]) -> None:
+        if message["type"] == "event" and not joining:
+            joining.append(asyncio.create_task(late.join(one, "a.x", before if resumes else None)))
+
+    early[0].on_write = join
+    await one.publish("a.x", 1)
+    await eventually(lambda: joining and joining[0].done(), "the late one has joined")
+    await one.publish("a.x", 2)
+    await eventually(lambda: 2 in late.data() and 2 in early[2].data(), "the second event came")
+    assert late.data() == ([1, 2] if resumes else [2])
+    assert early[0].data() == early[2].data("a.x") == [1, 2]
+    assert early[1].data() == []
+
+
+async def test_a_leave_amid_a_fan_out_waits_for_it_and_a_lost_connection_does_not(
+    one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "SLICE", 1)
+    first, leaver, lost, last = (Client().open(one) for _ in range(4))
+    for client in (first, leaver, lost, last):
+        await client.join(one, "a.x")
+    leaving: list[asyncio.Task[bool]] = []
+
+    def interrupt(message: dict[str, object]) -> None:
+        if message["type"] == "event" and not leaving:
+            leaving.append(asyncio.create_task(one.gateway.leave(leaver, "a.x")))
+            one.gateway.drop(lost)
+
+    first.on_write = interrupt
+    await one.publish("a.x", 1)
+    await eventually(lambda: leaving and leaving[0].done(), "it has left")
+    await one.publish("a.x", 2)
+    await eventually(lambda: last.data() == first.data() == [1, 2], "the others got both")
+    assert leaver.data() == [1]
+    assert lost.data() == []
+    for client in (first, last, leaver):
+        one.gateway.drop(client)
+    assert not len(one.gateway.rooms)
+    assert not len(one.gateway)
+
+
+async def test_what_a_notice_changes_amid_a_batch_neither_doubles_nor_reorders_events(one: Process) -> None:
+    """Its handler takes a room away, so that the connection goes from a joined buffer of its own to its room's."""
+    client, other = Client().open(one), Client().open(one)
+    await client.join(one, "a.x")
+    await client.join(one, "a.*")
+    await other.join(one, "a.x")
+
+    def handle(_: Notice) -> None:
+        one.gateway.rooms.leave(client, "a.*")
+
+    one.gateway.on_notice("test", handle)
+    async with one.gateway.turn.take():  # so that all of it is one read of the tail
+        await one.publish("a.x", 0)
+        await eventually(lambda: one.gateway.log.observe(0), "it is in the log")
+        for n in range(1, 4):
+            await one.publish("a.x", n)
+        await send_notice(one.link, "test", APP, {})
+        await one.publish("a.x", 4)
+    await eventually(lambda: "a.*" not in client.rooms, "the notice was handled")
+    await one.publish("a.x", 5)
+    await eventually(lambda: 5 in client.data("a.x"), "the last one came")
+    assert client.data("a.x") == other.data() == [0, 1, 2, 3, 4, 5]
+    assert client.data("a.*") in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+
+
+async def test_several_rooms_on_one_connection_get_each_event_in_log_order(one: Process) -> None:
+    client, sole = Client().open(one), Client().open(one)
+    for room in ("a.x", "a.*", "**"):
+        await client.join(one, room)
+    await sole.join(one, "**")
+    await one.publish_all([(f"a.{name}", n) for n, name in enumerate("xyxxyx")])
+    await eventually(lambda: len(sole.data()) == 6, "all came")
+    assert [n for n, _ in enumerate("xyxxyx")] == sole.data() == client.data("**") == client.data("a.*")
+    assert client.data("a.x") == [0, 2, 3, 5]
+    positions = [cursors.decode(message["cursor"])[0].position for message in client.of("event")]
+    assert positions == sorted(positions)
+
+
+# -- replay ------------------------------------------------------------------------------------------------------------
+
+
+async def held_replay(one: Process, room: str, count: int = 300) -> tuple[Client, asyncio.Task[None]]:
+    """A client that has read the first page of `count` events and now holds its replay up."""
+    begin = one.gateway.cursor()
+    await one.publish_all([("a.x", n) for n in range(count)])
+    await eventually(lambda: one.gateway.window.floors[0] > START, "the window has moved on")
+    client = Client().open(one)
+    client.flows.clear()
+    joining = asyncio.create_task(client.join(one, room, begin))
+    await eventually(client.data, "the replay has begun")
+    return client, joining
+
+
+@pytest.mark.parametrize("room", ["a.x", "a.*"])
+async def test_a_window_that_moves_on_during_a_replay_loses_nothing(one: Process, room: str) -> None:
+    client, joining = await held_replay(one, room)
+    await one.publish_all([("a.x", n) for n in range(300, 700)])
+    await eventually(lambda: one.gateway.window.topic_since(APP, "a.x", START)[-1].body.endswith(b"699}"), "read")
+    client.flows.set()
+    await joining
+    await one.publish("a.x", 700)
+    await eventually(lambda: 700 in client.data(), "it is live")
+    assert client.of("room_joined")[0]["recovered"] is True
+    assert client.data() == list(range(701))
+    assert not client.of("gap")
+
+
+@pytest.mark.parametrize("room", ["a.x", "a.*"])
+async def test_a_log_that_is_trimmed_past_a_replay_gives_a_gap(one: Process, room: str) -> None:
+    client, joining = await held_replay(one, room)
+    held = len(client.data())
+    for _ in range(2):
+        await trim(one.link, 100)
+    client.flows.set()
+    await joining
+    await one.publish("a.x", 300)
+    await eventually(lambda: 300 in client.data(), "it is live")
+    (gap,) = client.of("gap")
+    before = client.told[: client.told.index(gap)]
+    got = [message["event"]["data"] for message in before if message["type"] == "event"]
+    assert got == list(range(len(got)))
+    assert len(got) >= held
+    assert gap["from"] == [message for message in before if message["type"] == "event"][-1]["cursor"]
+    assert client.data()[len(got) :] == [300]
+
+
+@pytest.mark.parametrize("room", ["a.x", "a.*"])
+async def test_an_epoch_that_changes_during_a_replay_gives_a_gap_and_goes_on_in_the_new_one(
+    one: Process, room: str
+) -> None:
+    client, joining = await held_replay(one, room)
+    await one.link.call("FLUSHALL")
+    client.flows.set()  # at once: the tail may not have seen it yet
+    await joining
+    await eventually(lambda: client.of("gap"), "it was told")
+    await one.publish("a.x", 1000)
+    await eventually(lambda: 1000 in client.data(), "it is live")
+    got = client.data()
+    gap = client.told.index(client.of("gap")[0])
+    before = [message["event"]["data"] for message in client.told[:gap] if message["type"] == "event"]
+    assert before == list(range(len(before)))
+    assert got[len(before) :] == [1000]
+
+
+async def test_a_rejoin_that_is_refused_leaves_the_old_membership_as_it_was(store: StoreProcess, link: Link) -> None:
+    class Away(Log):
+        async def observe(
+            self, partition: int, epoch: int = 0, last: Position = START
+        ) -> tuple[int, Position, Position]:
+            raise StoreUnavailable("away")
+
+        def over(self, link: Link) -> Log:
+            return Log(link, partitions=1, retention=3600)
+
+    def wrap(link: Link, partitions: int) -> Log:
+        return Away(link, partitions=partitions, retention=3600)
+
+    async with process(store, window=10, wrap=wrap) as one:
+        begin = one.gateway.cursor()
+        client = Client().open(one)
+        await client.join(one, "a.x")
+        await one.publish_all([("a.x", n) for n in range(20)])
+        await eventually(lambda: len(client.data()) == 20, "they came")
+        with pytest.raises(StoreUnavailable):
+            await client.join(one, "a.x", begin)
+        await one.publish("a.x", 20)
+        await eventually(lambda: client.data() == list(range(21)), "the old membership goes on")
+
+
+async def test_a_rejoin_gets_what_came_meanwhile_once(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "SLICE", 1)
+    client, first = Client(), Client().open(one)
+    await first.join(one, "a.x")
+    client.open(one)
+    await client.join(one, "a.x")
+    joining: list[asyncio.Task[None]] = []
+
+    def rejoin(message: dict[str, object]) -> None:
+        if message["type"] == "event" and not joining:
+            joining.append(asyncio.create_task(client.join(one, "a.x", types=("t",))))
+
+    first.on_write = rejoin
+    await one.publish("a.x", 1)
+    await eventually(lambda: joining and joining[0].done(), "it has joined again")
+    await one.publish("a.x", 2)
+    await eventually(lambda: 2 in client.data(), "the second event came")
+    assert client.data() == [1, 2]
+
+
+async def test_replayed_bytes_are_those_that_went_out_live(one: Process) -> None:
+    live, begin = Client().open(one), one.gateway.cursor()
+    await live.join(one, "a.*")
+    await one.publish_all([("a.x", n) for n in range(8)])
+    await eventually(lambda: len(live.data()) == 8, "they came")
+    for _ in range(2):  # rendered, then found among what was rendered
+        late = Client().open(one)
+        await late.join(one, "a.*", begin)
+        assert late.of("event") == live.of("event")
+
+
+# -- cursors -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_heartbeat_amid_a_fan_out_is_never_ahead_of_what_came(
+    one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "SLICE", 1)
+    monkeypatch.setattr(gateways, "PULSE", 0.0)
+    clients = [Client(interval=0.0).open(one) for _ in range(50)]
+    for client in clients:
+        await client.join(one, "a.x")
+    await eventually(lambda: clients[0].of("heartbeat"), "the pulse has begun to hurry")
+    for n in range(20):
+        await one.publish("a.x", n)
+    await eventually(lambda: clients[-1].data() == list(range(20)), "all came")
+    for client in clients:
+        reached = START
+        assert client.of("heartbeat")
+        for message in client.told:
+            position = cursors.decode(message["cursor"])[0].position
+            assert position > reached if message["type"] == "event" else position >= reached
+            reached = position
+
+
+async def test_a_heartbeat_amid_a_replay_carries_no_cursor(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "PULSE", 0.01)
+    client, joining = await held_replay(one, "a.x")
+    client.interval, client.next_beat = 0.0, 0.0
+    await eventually(lambda: len(client.of("heartbeat")) > 2, "heartbeats came")
+    assert all("cursor" not in beat for beat in client.of("heartbeat"))
+    client.flows.set()
+    await joining
+    await eventually(lambda: "cursor" in client.of("heartbeat")[-1], "then they carry it again")
+
+
+async def test_a_cursor_ahead_of_this_processs_tail_waits_for_it(store: StoreProcess, one: Process) -> None:
+    async with process(store) as behind:
+        ahead = Client().open(one)
+        await ahead.join(one, "a.x")
+        late = Client().open(behind)
+        async with behind.gateway.turn.take():  # its fan-out can't go on
+            await one.publish("a.x", 1)
+            await eventually(lambda: ahead.data() == [1], "the other process delivered it")
+            joining = asyncio.create_task(late.join(behind, "a.x", ahead.of("event")[-1]["cursor"]))
+            await asyncio.sleep(0.05)
+            assert late.told == []
+        await joining
+        await one.publish("a.x", 2)
+        await eventually(late.data, "it is live")
+        assert late.of("room_joined")[0]["recovered"] is True
+        assert late.data() == [2]
+
+
+async def test_a_cursor_past_the_logs_last_entry_or_of_an_epoch_that_only_others_know_is_not_recovered(
+    store: StoreProcess, one: Process
+) -> None:
+    await one.publish("a.x", 1)
+    epoch, last, _ = await one.gateway.log.observe(0)
+    beyond = Client().open(one)
+    await beyond.join(one, "a.x", cursors.encode([Mark(0, epoch, last[0] + 60_000, 0)]))
+    newer = Client().open(one)
+    await newer.join(one, "a.x", cursors.encode([Mark(0, epoch + 1, *last)]))
+    await one.publish("a.x", 2)
+    for client in (beyond, newer):
+        assert client.of("room_joined")[0]["recovered"] is False
+        await eventually(client.data, "it is live")
+        assert client.data() == [2]
+
+
+async def test_partitions_that_a_cursor_does_not_name_mean_now(store: StoreProcess, link: Link) -> None:
+    async with process(store, partitions=3) as one:
+        topics = [f"a.{n}" for n in range(12)]
+        begin = cursors.decode(one.gateway.cursor())
+        await one.publish_all([(topic, 0) for topic in topics])
+        client = Client().open(one)
+        live = Client().open(one)
+        await live.join(one, "**", one.gateway.cursor())
+        for partition in range(3):
+            _, last, _ = await one.gateway.log.observe(partition)
+            await one.gateway.reached(partition, last)
+        await client.join(one, "**", cursors.encode([begin[1]]))
+        await one.publish_all([(topic, 1) for topic in topics])
+        of_one = [topic for topic in topics if keys.partition_of(APP, topic, 3) == 1]
+        await eventually(lambda: client.data().count(1) == len(topics), "all of the second round came")
+        assert client.data().count(0) == len(of_one)
+
+
+# -- epoch, window -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_loss_that_another_process_noticed_first_is_answered_not_recovered(
+    store: StoreProcess, one: Process
+) -> None:
+    """This one's tail has not looked yet, and its own epoch is the cursor's."""
+    begin = one.gateway.cursor()
+    await one.publish_all([("a.x", n) for n in range(30)])
+    await eventually(lambda: one.gateway.window.floors[0] > START, "the window has moved on")
+    async with one.gateway.turn.take():  # it can't take the reset
+        await one.link.call("FLUSHALL")
+        async with process(store) as other:
+            await other.publish("a.x", 30)
+        client = Client().open(one)
+        joining = asyncio.create_task(client.join(one, "a.x", begin))
+        await eventually(lambda: joining.done() or client.replaying, "it is under way")
+    await joining
+    assert client.of("room_joined")[0]["recovered"] is False
+
+
+async def test_a_store_that_goes_away_amid_the_check_of_two_partitions_hides_no_gap(
+    store: StoreProcess, link: Link
+) -> None:
+    class Flaky(Log):
+        """Its second partition can't be asked the first time after a loss."""
+
+        failures = 1
+
+        async def observe(
+            self, partition: int, epoch: int = 0, last: Position = START
+        ) -> tuple[int, Position, Position]:
+            found = await super().observe(partition, epoch, last)
+            if epoch and found[0] != epoch and partition == 1 and self.failures:
+                self.failures -= 1
+                raise StoreUnavailable("away")
+            return found
+
+        def over(self, link: Link) -> Log:
+            return Flaky(link, partitions=2, retention=3600)
+
+    def wrap(link: Link, partitions: int) -> Log:
+        return Flaky(link, partitions=partitions, retention=3600)
+
+    async with process(store, partitions=2, wrap=wrap) as one:
+        client = Client().open(one)
+        await client.join(one, "**")
+        await one.publish_all([(f"a.{n}", n) for n in range(8)])
+        await eventually(lambda: len(client.data()) == 8, "they came")
+        before = cursors.decode(one.gateway.cursor())
+        await one.link.call("FLUSHALL")
+        await eventually(lambda: len(client.of("gap")) == 2, "both partitions' losses were told")
+        after = cursors.decode(one.gateway.cursor())
+        assert all(new.epoch > old.epoch for old, new in zip(before, after, strict=True))
+
+
+async def test_what_is_trimmed_amid_the_prefill_is_not_taken_for_being_in_the_window(
+    store: StoreProcess, link: Link
+) -> None:
+    class Trimmed(Log):
+        """Its oldest entries go between the first look at the log and the first page."""
+
+        async def range_back(self, partition: int, below: Position | None, count: int = 500) -> list[Entry]:
+            await trim(link, 10)
+            return await super().range_back(partition, below, count)
+
+        def over(self, link: Link) -> Log:
+            return Trimmed(link, partitions=1, retention=3600)
+
+    def wrap(link: Link, partitions: int) -> Log:
+        return Trimmed(link, partitions=partitions, retention=3600)
+
+    async with process(store) as first:
+        begin = first.gateway.cursor()
+        await first.publish_all([("a.x", n) for n in range(20)])
+    async with process(store, wrap=wrap) as second:
+        client = Client().open(second)
+        await client.join(second, "a.x", begin)
+        assert client.of("room_joined")[0]["recovered"] is False
+        assert client.data() == []
+
+
+async def test_a_process_that_starts_has_in_its_window_what_others_delivered(store: StoreProcess, one: Process) -> None:
+    begin = one.gateway.cursor()
+    await one.publish_all([("a.x", n) for n in range(30)])
+    async with process(store) as fresh:
+        reads = await calls(one.link, "xrange")
+        for client in (Client().open(fresh) for _ in range(100)):
+            await client.join(fresh, "a.x", begin)
+            assert client.data() == list(range(30))
+        assert await calls(one.link, "xrange") - reads < 20  # the tails' own checks, once a second
+
+
+async def calls(link: Link, command: str) -> int:
+    stats = (await link.call("INFO", "commandstats")).decode()
+    lines = [line for line in stats.splitlines() if line.startswith(f"cmdstat_{command}:")]
+    return int(lines[0].partition("calls=")[2].partition(",")[0]) if lines else 0

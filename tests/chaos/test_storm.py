@@ -1,4 +1,4 @@
-"""A resume storm: all are cut at once and come back with their cursors, while events go on. Each gets each event once."""
+"""A resume storm: all are cut at once and come back with their cursors, while events go on. Each gets each once."""
 
 import asyncio
 import contextlib

@@ -46,11 +46,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_max_bytes: int | None
     attempt_retention: int
     max_event_bytes: int
-    drain_wait: float
     max_connections_per_app: int | None
     ws_max_rooms: int
     ws_max_message_bytes: int
     ws_message_rate: int
+    drain_wait: float
     log_level: str
     log_format: str
 

@@ -155,6 +155,26 @@ async def test_a_token_in_a_url_is_in_no_log(hub: Hub, topic: str) -> None:
     assert granted not in process.log
 
 
+async def test_presence_direct_messages_and_disconnects_are_the_same(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
+    def badge(user: str) -> str:
+        return token(user, subscribe=[topic], presence=[topic], publish=["@user.*"])
+
+    async with WsClient.open(hub, key=badge("ann")) as here, WsClient.open(hub, key=badge("bob"), index=1) as there:
+        assert (await here.join(topic, presence=True))["presence"] == ["ann"]
+        assert sorted((await there.join(topic, presence=True))["presence"]) == ["ann", "bob"]
+        assert (await here.next("user_joined"))["users"] == ["bob"]
+        ack = await there.ask("direct_message", user="ann", data="hello")
+        message = await here.next("event")
+        assert (message["room"], message["cursor"]) == ("@user.ann", ack["cursor"])
+        assert (await client.post("/v1/users/ann/disconnect", json={"reason": "bye"})).status_code == 202
+        with pytest.raises(ConnectionClosed):
+            await here.connection.recv()
+        assert (here.connection.close_code, here.connection.close_reason) == (4003, "bye")
+        assert (await there.next("user_left"))["users"] == ["ann"]
+
+
 async def test_the_process_ends_when_it_is_asked_to(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
     """Last here: the plain server is gone afterwards; a client goes on at the other."""
     async with WsClient.open(hub, index=0) as ws:
@@ -174,23 +194,3 @@ async def test_the_process_ends_when_it_is_asked_to(hub: Hub, client: httpx.Asyn
 async def drained(ws: WsClient) -> None:
     while True:
         await ws.connection.recv()
-
-
-async def test_presence_direct_messages_and_disconnects_are_the_same(
-    hub: Hub, client: httpx.AsyncClient, topic: str
-) -> None:
-    def badge(user: str) -> str:
-        return token(user, subscribe=[topic], presence=[topic], publish=["@user.*"])
-
-    async with WsClient.open(hub, key=badge("ann")) as here, WsClient.open(hub, key=badge("bob"), index=1) as there:
-        assert (await here.join(topic, presence=True))["presence"] == ["ann"]
-        assert sorted((await there.join(topic, presence=True))["presence"]) == ["ann", "bob"]
-        assert (await here.next("user_joined"))["users"] == ["bob"]
-        ack = await there.ask("direct_message", user="ann", data="hello")
-        message = await here.next("event")
-        assert (message["room"], message["cursor"]) == ("@user.ann", ack["cursor"])
-        assert (await client.post("/v1/users/ann/disconnect", json={"reason": "bye"})).status_code == 202
-        with pytest.raises(ConnectionClosed):
-            await here.connection.recv()
-        assert (here.connection.close_code, here.connection.close_reason) == (4003, "bye")
-        assert (await there.next("user_left"))["users"] == ["ann"]

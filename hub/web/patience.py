@@ -37,6 +37,8 @@ class PatientHttp(HttpToolsProtocol):
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
+    _moved = 0
+    """Answers that were written and pauses that ended: what was unsent at another count is no measure for now."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -136,7 +138,12 @@ class PatientHttp(HttpToolsProtocol):
         super().pause_writing()
         self._watch_reading()
 
+    def resume_writing(self) -> None:
+        self._moved += 1
+        super().resume_writing()
+
     def on_response_complete(self) -> None:
+        self._moved += 1
         super().on_response_complete()
         self._watch_reading()
 
@@ -148,12 +155,12 @@ class PatientHttp(HttpToolsProtocol):
     def _watch_reading(self) -> None:
         unsent = self.transport.get_write_buffer_size()
         if unsent and self._reading is None:
-            self._reading = self.loop.call_later(SILENT_SECONDS, self._check_reading, unsent)
+            self._reading = self.loop.call_later(SILENT_SECONDS, self._check_reading, unsent, self._moved)
 
-    def _check_reading(self, before: int) -> None:
+    def _check_reading(self, before: int, moved: int) -> None:
         self._reading = None
         unsent = self.transport.get_write_buffer_size()
-        if unsent >= before:
+        if unsent >= before and moved == self._moved:
             logger().info("answer_abandoned", unsent=unsent)
             self.transport.abort()
         else:

@@ -19,7 +19,7 @@ POST = (
     + "".join(f"{name}: {value}\r\n" for name, value in auth().items()).encode()
 )
 LATE = b"HTTP/1.1 408 Request Timeout"
-BOUND = 20.0
+BOUND = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ async def test_whoever_keeps_the_hub_waiting_is_cut_off_and_the_others_are_serve
         "no credential": no_credential,
         "an answer unread": answer_unread,
         "a web socket unread": web_socket_unread,
+        "busy clients": busy_clients,
     }
     began = time.monotonic()
     tasks = {name: asyncio.create_task(wait(hub, topic)) for name, wait in waiting.items()}
@@ -150,6 +151,27 @@ async def web_socket_unread(hub: Hub, topic: str) -> None:
         for _ in range(8):
             await publish(client, room, "x" * 100_000)
         await eventually(lambda: '"code": 4008' in hub.webs[0].log, "it is closed by age", BOUND)
+
+
+async def busy_clients(hub: Hub, topic: str) -> None:
+    """Whoever asks on and on at the moment of judgement isn't taken for one who reads nothing."""
+    await asyncio.gather(*(_busy(hub) for _ in range(20)))
+
+
+async def _busy(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        began = time.monotonic()
+        await _served(raw, 1)
+        await asyncio.sleep(began + 9.5 - time.monotonic())
+        while time.monotonic() < began + 10.5:
+            await _served(raw, 20)
+
+
+async def _served(raw: RawWs, count: int) -> None:
+    raw.send(GET * count)
+    for _ in range(count):
+        assert (await raw.head())[0] == 200
+        await raw.reader.readexactly(len(b'{"status":"ok"}'))
 
 
 async def test_headers_without_end_are_refused_at_their_limit(hub: Hub) -> None:

@@ -6,22 +6,24 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
+from hub.core import breaker
 from hub.core.errors import LogFull, StoreUnavailable
-from hub.core.event import now_text
 from hub.settings import Settings
-from hub.store.attempts import Attempt
-from hub.store.queues import Claimed, Lease, Queues, Settlement
-from hub.store.records import delivery_id, parse_ref
+from hub.store.queues import HOLD_MS, Claimed, Lease, Queues, Settlement
 from hub.telemetry import logger
+from workers.attempt import recorded, report
 from workers.outage import Outage
 from workers.sender import Answer, Sender
-from workers.settle import Owner, Settler, insist
+from workers.settle import BUDGET, Owner, Settler, insist
+from workers.slots import Slots
 from workers.targets import Target, Targets
-from workers.verdict import Decision, after_answer, before_sending
+from workers.verdict import after_answer, before_sending
 
 TICK: Final = 0.4
 """Seconds between looks at every partition; the store takes more than a second without one for an outage."""
 MOST_PER_CLAIM: Final = 20
+PROMPT: Final = 0.25
+"""Seconds after its claim in which a delivery of an endpoint with a rate limit is sent, or else given back."""
 
 
 class Deliverer:
@@ -48,7 +50,7 @@ class Deliverer:
         self._default_timeout_ms = round(settings.webhook_timeout * 1000)
         self._nonce = nonce
         self._saturated = saturated
-        self._free = concurrency
+        self._slots = Slots(concurrency)
         self._wanted: set[int] = set()
         self._due: dict[int, float] = {}
         self._ticked = 0.0
@@ -88,9 +90,9 @@ class Deliverer:
     async def _until_work(self) -> None:
         now = time.monotonic()
         until = self._ticked + TICK
-        if self._free and self._due:
+        if self._slots.free and self._due:
             until = min(until, *self._due.values())
-        if not (self._wanted and self._free) and until > now and not self._stopping:
+        if not (self._wanted and self._slots.free) and until > now and not self._stopping:
             self._wake.clear()
             try:
                 async with asyncio.timeout(until - now):
@@ -104,11 +106,11 @@ class Deliverer:
         if now - self._ticked >= TICK:
             self._ticked = now
             turn = list(range(self._queues.partitions))
-        elif self._free:
+        elif self._slots.free:
             turn = list(self._wanted | {partition for partition, due in self._due.items() if due <= now})
         else:
             return []
-        if self._free:
+        if self._slots.free:
             self._wanted.clear()
         elif self._wanted:
             self._saturated(set(self._wanted))
@@ -118,7 +120,7 @@ class Deliverer:
         """Reserve endpoints and claim from them as far as there are slots."""
         if not partitions:
             return
-        most = -(-self._free // len(partitions))
+        most = -(-self._slots.free // len(partitions))
         replies = await asyncio.gather(*(self._queues.reserve(partition, most) for partition in partitions))
         now = time.monotonic()
         owners: list[Owner] = []
@@ -129,27 +131,26 @@ class Deliverer:
             owners += [Owner(partition, endpoint) for endpoint in reply.endpoints]
         if not owners:
             return
-        share = max(1, min(MOST_PER_CLAIM, self._free // len(owners)))
-        # Claims of none put the endpoints back for which no slot is left.
-        await asyncio.gather(*(self._claim(owner, self._take(share)) for owner in owners))
-        self._wanted.update(owner.partition for owner in owners)
-        if not self._free:
+        share = max(1, min(MOST_PER_CLAIM, self._slots.free // len(owners)))
+        # Claims of none put the endpoints back for which no slot is left; slow ones that have to wait although some are
+        # free are put back for later, or this would turn in a circle.
+        claims = list(zip(owners, self._slots.take(owners, share, now), strict=True))
+        await asyncio.gather(*(self._claim(owner, most) for owner, most in claims))
+        self._wanted.update(owner.partition for owner, most in claims if most is not None)
+        if not self._slots.free:
             self._saturated(set(self._wanted))
 
-    def _take(self, most: int) -> int:
-        taken = min(most, self._free)
-        self._free -= taken
-        return taken
-
-    async def _claim(self, owner: Owner, most: int) -> None:
+    async def _claim(self, owner: Owner, slots: int | None) -> None:
+        most, later_ms = (0, HOLD_MS) if slots is None else (slots, 0)
         claimed: Claimed | None = None
+        began = time.monotonic()
         try:
-            claimed = await self._queues.claim(*owner, most, self._default_timeout_ms, self._nonce)
+            claimed = await self._queues.claim(*owner, most, self._default_timeout_ms, self._nonce, later_ms)
         finally:
             used = 0 if claimed is None or claimed.purge else len(claimed.entries)
-            self._free += most - used
+            self._slots.give(owner, most - used)
         if claimed is not None and claimed.entries:
-            self._start(self._purge(owner, claimed) if claimed.purge else self._begin(owner, claimed))
+            self._start(self._purge(owner, claimed) if claimed.purge else self._begin(owner, claimed, began))
 
     # -- one claim ---------------------------------------------------------------------------------------------------
 
@@ -158,8 +159,13 @@ class Deliverer:
         logger().info("deliveries cancelled", endpoint=owner.endpoint, count=cancelled)
         self.wake([owner.partition])
 
-    async def _begin(self, owner: Owner, claimed: Claimed) -> None:
-        """Start the attempts of a claim. Leases that can't be read run out and are claimed again."""
+    async def _begin(self, owner: Owner, claimed: Claimed, began: float) -> None:
+        """Start the attempts of a claim. Leases that can't be read run out and are claimed again.
+
+        What can't be sent soon enough after the claim began is given back: the rate limit counts claims, and a lease
+        must outlast its attempt.
+        """
+        latest = began + (PROMPT if claimed.limited else BUDGET)
         try:
             target, leases = await asyncio.gather(
                 insist(lambda: self._targets.get(*owner, claimed.version)),
@@ -175,33 +181,30 @@ class Deliverer:
                 self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict))
             else:
                 attempt = lease.attempt - (lease.standing.base if lease.standing else 0)
-                self._start(self._attempt(owner, target, lease, lease.body or b"", attempt))
+                self._start(self._attempt(owner, target, lease, lease.body or b"", attempt, latest))
 
-    async def _attempt(self, owner: Owner, target: Target, lease: Lease, body: bytes, tries: int) -> None:
-        """Send once. `tries` counts attempts in this run of the schedule, which a retry by hand starts anew."""
+    async def _attempt(
+        self, owner: Owner, target: Target, lease: Lease, body: bytes, tries: int, latest: float
+    ) -> None:
+        """Send once, not after `latest`. `tries` counts attempts in this run of the schedule."""
+        if time.monotonic() > latest:
+            self._settler.add(owner, Settlement(lease.token, lease.ref, "back"))
+            return
         began = time.time()
         prepared = target.prepared(lease.event, int(began), body)
         if isinstance(prepared, Answer):
             answer = prepared
         else:
             answer = await self._sender.send(target.url, *prepared, target.timeout)
+        self._slots.answered(owner, answer.duration_ms / 1000, time.monotonic())
         decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
-        _report(owner, lease, answer, decision)
-        attempt = Attempt(
-            number=lease.attempt,
-            at=now_text(int(began * 1000)),
-            duration_ms=answer.duration_ms,
-            status=answer.status,
-            error=answer.error,
-            headers=answer.headers,
-            body=answer.body,
-        )
-        self._settler.add(
-            owner, Settlement(lease.token, lease.ref, decision.verdict, round(decision.delay * 1000), attempt)
-        )
+        report(owner, lease, answer, decision)
+        made, says = recorded(lease, began, answer), breaker.says(answer.status, answer.error)
+        due_in_ms = round(decision.delay * 1000)
+        self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says))
 
     def _release(self, owner: Owner, slots: int) -> None:
-        self._free += slots
+        self._slots.give(owner, slots)
         self.wake([owner.partition])
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -215,21 +218,3 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception:
         logger().exception("delivery failed")
-
-
-def _report(owner: Owner, lease: Lease, answer: Answer, decision: Decision) -> None:
-    """The attempt's one wide line."""
-    logger().info(
-        "attempt",
-        event_id=lease.event,
-        type=lease.type,
-        endpoint=owner.endpoint,
-        delivery=delivery_id(parse_ref(lease.ref), owner.endpoint),
-        attempt=lease.attempt,
-        status=answer.status,
-        duration_ms=answer.duration_ms,
-        error=answer.error,
-        verdict=decision.verdict,
-        next_delay=round(decision.delay, 1) if decision.verdict == "retry" else None,
-        request_id=lease.request_id,
-    )

@@ -23,6 +23,8 @@ MAX_PAIRS: Final = 50
 MAX_VALUE: Final = 1000
 DEFAULT_IN_FLIGHT: Final = 10
 MAX_IN_FLIGHT: Final = 1000
+MAX_RATE: Final = 10_000
+MAX_PERIOD: Final = 86_400
 MIN_TIMEOUT: Final = 1.0
 MAX_TIMEOUT: Final = 120.0
 
@@ -38,6 +40,13 @@ _OWN_HEADERS = frozenset(
 Pairs: TypeAlias = dict[str, str]
 
 
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most `limit` attempts begin in any `period` seconds."""
+
+    limit: int
+    period: int = 1
+
+
 class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An endpoint as its owner creates it. `timeout` is in seconds; absent, like `retry`, it is the deployment's."""
 
@@ -50,7 +59,9 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: Signature = "v1"
     secret: str | None = None
     headers: Pairs = {}
+    ordered: bool = False
     max_in_flight: int = DEFAULT_IN_FLIGHT
+    rate_limit: RateLimit | None = None
     timeout: float | None = None
     retry: RetryInput | None = None
     metadata: Pairs = {}
@@ -67,7 +78,9 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter: str | UnsetType | None = UNSET
     transform: str | UnsetType | None = UNSET
     headers: Pairs | UnsetType = UNSET
+    ordered: bool | UnsetType = UNSET
     max_in_flight: int | UnsetType = UNSET
+    rate_limit: RateLimit | UnsetType | None = UNSET
     timeout: float | UnsetType | None = UNSET
     retry: RetryInput | UnsetType | None = UNSET
     metadata: Pairs | UnsetType = UNSET
@@ -99,6 +112,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retired: tuple[Retired, ...] = ()
     filter: str | None = None
     transform: str | None = None
+    ordered: bool = False
+    rate_limit: RateLimit | None = None
 
 
 def new_id(now_ms: int) -> str:
@@ -130,6 +145,8 @@ def create(
         created_at=now_ms,
         updated_at=now_ms,
         signature=given.signature,
+        ordered=given.ordered,
+        rate_limit=given.rate_limit,
     )
     return _checked(config)
 
@@ -164,6 +181,11 @@ def _checked(config: Config) -> Config:
         raise Invalid.field("description", f"is over {MAX_DESCRIPTION} characters")
     if not 1 <= config.max_in_flight <= MAX_IN_FLIGHT:
         raise Invalid.field("max_in_flight", f"{config.max_in_flight} is out of range; allowed is 1 to {MAX_IN_FLIGHT}")
+    if config.rate_limit is not None:
+        for field, value, most in (("limit", config.rate_limit.limit, MAX_RATE),
+                                   ("period", config.rate_limit.period, MAX_PERIOD)):  # fmt: skip
+            if not 1 <= value <= most:
+                raise Invalid.field(f"rate_limit.{field}", f"{value} is out of range; allowed is 1 to {most}")
     if config.timeout is not None and not MIN_TIMEOUT <= config.timeout <= MAX_TIMEOUT:
         raise Invalid.field(
             "timeout", f"{config.timeout} is out of range; allowed are {MIN_TIMEOUT:.0f} to {MAX_TIMEOUT:.0f} seconds"

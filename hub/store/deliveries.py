@@ -8,6 +8,7 @@ import msgspec
 from hub.core import cursor as cursors
 from hub.core.errors import Conflict, Detail, InvalidCursor, NotFound, PayloadExpired
 from hub.core.event import now_text
+from hub.core.retry import MAX_ATTEMPTS
 from hub.settings import Settings
 from hub.store import attempts, keys
 from hub.store.attempts import Attempt
@@ -21,6 +22,8 @@ from hub.store.wire import Reply
 
 SCAN_BUDGET: Final = 5000
 """Deliveries that one listing may look at; its cursor goes on from there."""
+_MOST_ATTEMPTS: Final = MAX_ATTEMPTS + 10
+"""Of one run of the schedule, those included that were lost with their worker."""
 _FIELDS: Final = ("i", "a", "t", "y")
 
 
@@ -122,8 +125,9 @@ class Deliveries:
         """Cancel a pending delivery; an attempt under way may still arrive. Raises NotFound, Conflict (it ended)."""
         ref, endpoint_id, _, _ = await self._find(app, id)
         partition = self._partition(endpoint_id)
-        names = [keys.record(partition, str(ref)), keys.owed_body(partition, str(ref))]
-        answer = await self._link.run(script("cancel"), names, [endpoint_id, self._retention])
+        names = [keys.sched(partition), keys.retries(partition, endpoint_id), keys.heads(partition, endpoint_id)]
+        names += (keys.record(partition, str(ref)), keys.owed_body(partition, str(ref)))
+        answer = await self._link.run(script("cancel"), names, [endpoint_id, str(ref), self._retention, _MOST_ATTEMPTS])
         if answer == b"missing":
             raise _missing(id)
         if answer == b"ended":

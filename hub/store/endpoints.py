@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from hub.core import breaker
 from hub.core import endpoint as endpoints
-from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs
+from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs, RateLimit
 from hub.core.errors import Conflict, HubError, NotFound
 from hub.core.event import now_text
 from hub.core.matching import Subscription
@@ -29,13 +30,16 @@ from hub.store.wire import Reply
 
 _TRIES: Final = 5
 """Times that a change is applied anew because another one came between."""
+_UNTOLD: Final = 300
+"""Seconds that a new endpoint lives of which dispatch wasn't told: whoever made it got an error."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint as its owner sees it. `retry` is the schedule in force, `timeout` the seconds in force.
 
-    `disabled_reason` is `manual`, `gone` (it answered 410) or `backlog` (it was owed more than its limit allows); None
-    while enabled.
+    `disabled_reason` is `manual`, `gone` (it answered 410), `backlog` (it was owed more than its limit allows) or
+    `failing` (nothing but failures for days); None while enabled. `failing_since` is the first failure since it last
+    took a delivery; `breaker` whether it is left alone for a while.
     """
 
     id: str
@@ -47,12 +51,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     transform: str | None
     signature: Signature
     headers: Pairs
+    ordered: bool
     max_in_flight: int
+    rate_limit: RateLimit | None
     timeout: float
     retry: dict[str, tuple[float, ...]]
     metadata: Pairs
     enabled: bool
     disabled_reason: str | None
+    failing_since: str | None
+    breaker: breaker.State
     created_at: str
     updated_at: str
 
@@ -78,6 +86,8 @@ class _Stored(NamedTuple):
     version: str
     enabled: bool
     reason: str | None
+    failing: int | None = None
+    open: int | None = None
 
 
 class Endpoints:
@@ -135,6 +145,8 @@ class Endpoints:
         found = await self._link.call("ZREVRANGEBYLEX", keys.app_endpoints(app), top, "-", "LIMIT", 0, limit + 1)
         ids = [raw.decode() for raw in found]
         stored = await self._load(ids[:limit])
+        for one in (id for id, found in zip(ids, stored, strict=False) if found is None):
+            await self._tell(app, one, b"")  # a creation or a deletion that broke off left it in the index
         return [self._view(one) for one in stored if one is not None], ids[limit - 1] if len(ids) > limit else None
 
     async def ids(self, app: str) -> list[str]:
@@ -175,7 +187,8 @@ class Endpoints:
         for _ in range(_TRIES):
             stored = await self._read(app, endpoint_id)
             config = change(stored.config, time.time_ns() // 1_000_000)
-            if await self._put(config, stored.version, enabled):
+            is_new_start = enabled == "1" or config.url != stored.config.url
+            if await self._put(config, stored.version, enabled, is_new_start):
                 return config
         raise Conflict("The endpoint was changed by others at the same time; try again")
 
@@ -188,15 +201,20 @@ class Endpoints:
         ]
         return SigningSecrets(shown(self._secrets.open(config.id, config.secret)), config.signature, previous)
 
-    async def _put(self, config: Config, version: str, enabled: str) -> bool:
-        """Write the truth, then the index. False when the version is another by now; raises NotFound."""
+    async def _put(self, config: Config, version: str, enabled: str, is_new_start: bool = False) -> bool:
+        """Write the truth, then the index. False when the version is another by now; raises NotFound.
+
+        With a new start, what it failed at before counts no more.
+        """
         partition = self._partition(config.id)
         timeout = "" if config.timeout is None else str(round(config.timeout * 1000))
         encoded = msgspec.json.encode(config)
+        rate, anew = config.rate_limit, "1" if is_new_start else ""
+        rules = ("1" if config.ordered else "", *(("", "") if rate is None else (rate.limit, rate.period * 1000)))
         written = await self._link.run(
             script("endpoint_put"),
             [keys.sched(partition), keys.endpoint(partition, config.id)],
-            [config.id, version, encoded, config.max_in_flight, timeout, enabled],
+            [config.id, version, encoded, config.max_in_flight, timeout, enabled, *rules, anew, _UNTOLD],
         )
         if written == 0:
             raise _missing(config.id)
@@ -204,6 +222,8 @@ class Endpoints:
             return False
         subscription = Subscription(config.id, config.app, config.types, config.topics, config.since, config.filter)
         await self._tell(config.app, config.id, msgspec.json.encode(subscription))
+        if version == "0":
+            await self._link.call("PERSIST", keys.endpoint(partition, config.id))
         if enabled == "1":
             await ring(self._link, partition)
         return True
@@ -221,7 +241,7 @@ class Endpoints:
     async def _load(self, ids: list[str]) -> list[_Stored | None]:
         if not ids:
             return []
-        fields = ("config", "version", "state", "why")
+        fields = ("config", "version", "state", "why", "failing", "open")
         replies = await self._link.pipeline(
             [("HMGET", keys.endpoint(self._partition(one), one), *fields) for one in ids]
         )
@@ -242,12 +262,16 @@ class Endpoints:
             transform=config.transform,
             signature=config.signature,
             headers=config.headers,
+            ordered=config.ordered,
             max_in_flight=config.max_in_flight,
+            rate_limit=config.rate_limit,
             timeout=self._settings.webhook_timeout if config.timeout is None else config.timeout,
             retry={"schedule": self._settings.retry_schedule if config.retry is None else config.retry},
             metadata=config.metadata,
             enabled=stored.enabled,
             disabled_reason=stored.reason,
+            failing_since=None if stored.failing is None else now_text(stored.failing),
+            breaker=breaker.state(stored.open, time.time_ns() // 1_000_000),
             created_at=now_text(config.created_at),
             updated_at=now_text(config.updated_at),
         )
@@ -263,13 +287,13 @@ async def ring(link: Link, partition: int) -> None:
 
 
 def _stored(reply: Reply) -> _Stored | None:
-    config, version, state, why = reply
+    config, version, state, why, *moments = reply
     if config is None:
         return None
     enabled = state == b"on"
-    return _Stored(
-        msgspec.json.decode(config, type=Config), version.decode(), enabled, None if enabled else why.decode()
-    )
+    failing, until = (None if one is None else int(one) for one in moments)
+    reason = None if enabled else why.decode()
+    return _Stored(msgspec.json.decode(config, type=Config), version.decode(), enabled, reason, failing, until)
 
 
 def _missing(endpoint_id: str) -> NotFound:

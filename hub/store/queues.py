@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from hub.core import breaker
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
 from hub.core.endpoint import Config
@@ -28,7 +29,7 @@ HOLD_MS: Final = 1000
 _SLICE: Final = 500
 _SLICE_BYTES: Final = 1024 * 1024
 
-Verdict: TypeAlias = Literal["ok", "retry", "exhausted", "gone", "drop"]
+Verdict: TypeAlias = Literal["ok", "retry", "exhausted", "gone", "drop", "back"]
 
 
 class StaleReader(Exception):
@@ -50,11 +51,15 @@ class Reserved(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """Leases of one endpoint, or, with `purge`, entries to cancel because it was deleted or is gone."""
+    """Leases of one endpoint, or, with `purge`, entries to cancel because it was deleted or is gone.
+
+    `limited`: the endpoint has a rate limit, so what isn't sent promptly is to be given back.
+    """
 
     purge: bool
     version: str
     entries: list[str]
+    limited: bool = False
 
 
 class Lease(NamedTuple):
@@ -72,13 +77,17 @@ class Lease(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How a lease ended. `attempt` is None where nothing was sent; `due_in_ms` counts for a retry."""
+    """How a lease ended. `attempt` is None where nothing was sent; `due_in_ms` counts for a retry.
+
+    `says` is what it says of the endpoint, for the breaker.
+    """
 
     token: str
     ref: str
     verdict: Verdict
     due_in_ms: int = 0
     attempt: Attempt | None = None
+    says: breaker.Says = ""
 
 
 class Queues:
@@ -92,12 +101,14 @@ class Queues:
         retention: int,
         max_backlog: int = MAX_BACKLOG,
         settle_budget_ms: int = SETTLE_BUDGET_MS,
+        policy: breaker.Policy = breaker.POLICY,
     ) -> None:
         self._link = link
         self.partitions = partitions
         self._retention = retention
         self._max_backlog = max_backlog
         self._settle_budget_ms = settle_budget_ms
+        self._policy = policy
 
     def partition_of(self, endpoint_id: str) -> int:
         return keys.delivery_partition(endpoint_id, self.partitions)
@@ -126,7 +137,7 @@ class Queues:
         number = {one: n for n, one in enumerate(endpoints, 1)}
         names = [keys.sched(partition), keys.applied(partition), keys.outbox(partition)]
         for one in endpoints:
-            names += self._endpoint_keys(partition, one)
+            names += self._endpoint_keys(partition, one)[:-1]
             names.append(keys.delivery_index(partition, one, source))
         args: list[Arg] = [source, str(epoch), cursors.format_id(end), self._max_backlog, self._retention]
         args += [len(endpoints), *endpoints]
@@ -145,17 +156,20 @@ class Queues:
         return Reserved([raw.decode() for raw in reply[1:]], None if reply[0] < 0 else int(reply[0]))
 
     async def claim(
-        self, partition: int, endpoint_id: str, most: int, default_timeout_ms: int, nonce: str
+        self, partition: int, endpoint_id: str, most: int, default_timeout_ms: int, nonce: str, later_ms: int = 0
     ) -> Claimed | None:
-        """Lease up to `most` deliveries of an endpoint; None when it no longer exists."""
+        """Lease up to `most` deliveries of an endpoint; None when it no longer exists.
+
+        What more is due waits for at least `later_ms`.
+        """
         names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
-        args: list[Arg] = [endpoint_id, most, self._settle_budget_ms, default_timeout_ms, nonce]
+        args: list[Arg] = [endpoint_id, most, self._settle_budget_ms, default_timeout_ms, nonce, later_ms]
         reply = await self._link.run(script("claim"), names, args)
         if not reply:
             return None
         if reply[0] == b"purge":
             return Claimed(True, "", [raw.decode() for raw in reply[1:]])
-        return Claimed(False, reply[1].decode(), [raw.decode() for raw in reply[2:]])
+        return Claimed(False, reply[1].decode(), [raw.decode() for raw in reply[3:]], reply[2] == b"1")
 
     async def load(self, partition: int, endpoint_id: str, tokens: Sequence[str]) -> list[Lease]:
         """The events and records of claimed leases."""
@@ -194,11 +208,11 @@ class Queues:
         """Record how leases ended. Returns for each whether it still held, and the operational events reported."""
         names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
         names += (keys.attempts(partition), keys.outbox(partition))
-        args: list[Arg] = [endpoint_id, self._retention]
+        args: list[Arg] = [endpoint_id, self._retention, *self._policy]
         for one in settlements:
             names += (keys.record(partition, one.ref), keys.owed_body(partition, one.ref))
             encoded = b"" if one.attempt is None else msgspec.json.encode(one.attempt)
-            args += (one.token, one.verdict, one.due_in_ms, encoded)
+            args += (one.token, one.verdict, one.due_in_ms, encoded, one.says)
         *held, reported = await self._link.run(script("settle"), names, args)
         return [bool(one) for one in held], reported
 
@@ -206,7 +220,7 @@ class Queues:
         """Cancel queued entries of an endpoint that is deleted or gone; returns how many deliveries were cancelled."""
         names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
         for entry in entries:
-            ref = entry.partition("|")[0]
+            ref = entry.split("|")[-3]
             names += (keys.record(partition, ref), keys.owed_body(partition, ref))
         return await self._link.run(script("purge"), names, [endpoint_id, self._retention, *entries])
 
@@ -216,6 +230,9 @@ class Queues:
             keys.fresh(partition, endpoint_id),
             keys.retries(partition, endpoint_id),
             keys.leases(partition, endpoint_id),
+            keys.heads(partition, endpoint_id),
+            keys.waiting(partition, endpoint_id),
+            keys.claims(partition, endpoint_id),
         ]
 
 

@@ -87,6 +87,30 @@ async def test_changes_at_the_same_time_are_both_kept(ground: Ground) -> None:
     assert (after.description, after.max_in_flight, after.metadata) == ("a", 7, {"x": "y"})
 
 
+async def test_what_dispatch_was_not_told_of_goes_away_by_itself(ground: Ground, store: StoreProcess) -> None:
+    kept = await ground.endpoint()
+    await ground.link.call("SET", keys.ENDPOINT_CHANGES, "not a stream")  # the index refuses what is written
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await ground.endpoint()
+    with store.client() as client:
+        lives = {key.decode().rpartition(":")[2]: client.ttl(key) for key in client.keys("hub:{d*}:e:*")}
+    assert lives.pop(kept) == -1
+    assert [0 < ttl <= 300 for ttl in lives.values()] == [True]
+
+
+async def test_a_listing_forgets_what_is_only_in_the_index(ground: Ground) -> None:
+    kept, lost = await ground.endpoint(), await ground.endpoint()
+    await ground.link.call("DEL", _truth(ground, lost))
+    for _ in range(2):
+        page, _ = await ground.endpoints.page(APP, limit=10)
+        assert [one.id for one in page] == [kept]
+        assert await ground.endpoints.ids(APP) == [kept]
+    audience = Audience(ground.link)
+    await audience.refresh()
+    (entry,) = await ground.append(1)
+    assert audience.match(entry) == [kept]
+
+
 async def test_dispatch_learns_of_every_change(ground: Ground) -> None:
     audience = Audience(ground.link)
     await audience.refresh()

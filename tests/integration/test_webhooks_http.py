@@ -60,7 +60,7 @@ async def test_an_endpoints_life(web: httpx.AsyncClient) -> None:
         ({}, "url", "VALIDATION_FAILED"),
         ({"url": 5}, "url", "VALIDATION_FAILED"),
         ({"url": "ftp://example.com/"}, "url", "ENDPOINT_URL_FORBIDDEN"),
-        ({"url": "http://127.0.0.1/", "ordered": True}, "ordered", "VALIDATION_FAILED"),
+        ({"url": "http://127.0.0.1/", "orderly": True}, "orderly", "VALIDATION_FAILED"),
         ({"url": "http://127.0.0.1/", "types": "order.*"}, "types", "VALIDATION_FAILED"),
         ({"url": "http://127.0.0.1/", "retry": {"schedule": [1], "steps": 2}}, "retry.steps", "VALIDATION_FAILED"),
         ({"url": "http://127.0.0.1/", "headers": {"Host": "x"}}, "headers.Host", "VALIDATION_FAILED"),

@@ -15,9 +15,10 @@ from tests.support.webhooks import APP, Ground
 SCHEDULE = "0.3,0.6,0.9"
 
 
-def start(workers: int = 1, **settings: str) -> Hub:
+def start(workers: int = 1, concurrency: int = 200, **settings: str) -> Hub:
     """A hub of workers alone, with a short schedule of retries."""
-    return Hub(web=0, workers=workers, HUB_RETRY_SCHEDULE=SCHEDULE, HUB_DELIVERY_PARTITIONS="4", **settings)
+    settings = {"HUB_RETRY_SCHEDULE": SCHEDULE, "HUB_DELIVERY_PARTITIONS": "4", **settings}
+    return Hub(web=0, workers=workers, concurrency=concurrency, **settings)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from hub.core.breaker import POLICY, Policy, Says
 from hub.core.cursor import Position
 from hub.core.endpoint import EndpointInput
 from hub.core.event import Event, EventInput, seal
@@ -38,7 +39,15 @@ def settings(**variables: str) -> Settings:
 class Ground:
     """One deployment's store half. The settle budget is short, so that leases run out within a test."""
 
-    def __init__(self, link: Link, *, max_backlog: int = 100_000, budget_ms: int = BUDGET_MS, **variables: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        max_backlog: int = 100_000,
+        budget_ms: int = BUDGET_MS,
+        policy: Policy = POLICY,
+        **variables: str,
+    ) -> None:
         self.link = link
         self.settings = settings(**variables)
         self.log = Log(link, partitions=self.settings.partitions, retention=3600)
@@ -50,6 +59,7 @@ class Ground:
             retention=self.settings.attempt_retention,
             max_backlog=max_backlog,
             settle_budget_ms=budget_ms,
+            policy=policy,
         )
         self.epoch = 1
 
@@ -80,20 +90,34 @@ class Ground:
     async def reserve(self, endpoint_id: str, most: int = 10) -> list[str]:
         return (await self.queues.reserve(self.queues.partition_of(endpoint_id), most)).endpoints
 
-    async def claim(self, endpoint_id: str, most: int = 100, *, timeout_ms: int = 60_000) -> list[Lease]:
+    async def claim(
+        self, endpoint_id: str, most: int = 100, *, timeout_ms: int = 60_000, nonce: str = "nonce"
+    ) -> list[Lease]:
         """Claim and load; the endpoint must exist and not be dying."""
         partition = self.queues.partition_of(endpoint_id)
-        claimed = await self.queues.claim(partition, endpoint_id, most, timeout_ms, "nonce")
+        claimed = await self.queues.claim(partition, endpoint_id, most, timeout_ms, nonce)
         assert claimed is not None
         assert not claimed.purge
         return await self.queues.load(partition, endpoint_id, claimed.entries)
 
     async def settle(
-        self, endpoint_id: str, leases: Sequence[Lease], verdict: Verdict, *, due_in_ms: int = 0
+        self,
+        endpoint_id: str,
+        leases: Sequence[Lease],
+        verdict: Verdict,
+        *,
+        due_in_ms: int = 0,
+        says: Says | None = None,
     ) -> list[bool]:
-        settlements = [
-            Settlement(lease.token, lease.ref, verdict, due_in_ms, attempt(lease.attempt, verdict)) for lease in leases
-        ]
+        """Settle as a worker does. `drop` and `back` record no attempt; what fails says that the endpoint is down."""
+        if verdict in ("drop", "back"):
+            settlements = [Settlement(lease.token, lease.ref, verdict) for lease in leases]
+        else:
+            heard = says or ("ok" if verdict == "ok" else "down")
+            settlements = [
+                Settlement(lease.token, lease.ref, verdict, due_in_ms, attempt(lease.attempt, verdict), heard)
+                for lease in leases
+            ]
         return (await self.queues.settle(self.queues.partition_of(endpoint_id), endpoint_id, settlements))[0]
 
     async def purge(self, endpoint_id: str) -> int:

@@ -1,18 +1,16 @@
 #!lua flags=allow-oom
 -- Leases an endpoint's due deliveries to a worker, after taking back the leases that ran out.
--- KEYS: sched, tick, e, f, r, l   ARGV: endpoint id, most, settle budget in ms, default timeout in ms, nonce
+-- KEYS: sched, tick, e, f, r, l, h, w, c
+-- ARGV: endpoint id, most, settle budget in ms, default timeout in ms, nonce, ms in which
+-- what more is due waits
 -- Returns: nothing when the endpoint is gone; `purge` and queued entries when they are to be cancelled; otherwise `claim`,
--- the endpoint's version, and the leases.
+-- the endpoint's version, `1` if it has a rate limit, and the leases.
 -- While fresh work waits, retries get at most half; of an odd number the odd one goes to each in turn.
 -- include delivery
-local k = {sched = KEYS[1], tick = KEYS[2], e = KEYS[3], f = KEYS[4], r = KEYS[5], l = KEYS[6]}
-local now, ep = store_ms(), ARGV[1]
-local e = redis.call('HMGET', k.e, 'state', 'why', 'cap', 'version', 'timeout', 'turn')
-if not e[1] then
-  redis.call('ZREM', k.sched, ep)
-  return {}
-end
-if now >= tonumber(redis.call('HGET', k.tick, 'grace') or '0') then
+local k, now, ep = endpoint_keys(), store_ms(), ARGV[1]
+local e = read_endpoint(k)
+
+local function take_back()
   local ended = redis.call('ZRANGE', k.l, '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
   for n = 1, #ended do
     -- It counts as an attempt although nobody knows how it ended, so that one that kills its worker ends some day.
@@ -21,34 +19,69 @@ if now >= tonumber(redis.call('HGET', k.tick, 'grace') or '0') then
     redis.call('ZADD', k.r, now, ref .. '|' .. (attempt + 1) .. '|' .. generation)
   end
 end
-if is_dying(e[1], e[2]) then
+
+local function to_cancel()
   local out = {'purge'}
   for _, entry in ipairs(redis.call('LRANGE', k.f, 0, 99)) do out[#out + 1] = entry end
   for _, entry in ipairs(redis.call('ZRANGE', k.r, 0, 99)) do out[#out + 1] = entry end
-  reschedule(k, ep, now)
+  for _, entry in ipairs(redis.call('ZRANGE', k.w, 0, 99)) do out[#out + 1] = entry end
   return out
 end
-local most = e[1] == 'on' and math.min(tonumber(ARGV[2]), tonumber(e[3]) - redis.call('ZCARD', k.l)) or 0
-local out = {'claim', e[4]}
-if most > 0 then
+
+-- How many may be claimed now: of the rate limit what the last period left, of an open breaker nothing, then its probe.
+local function allowance(most)
+  if e.limit then
+    redis.call('ZREMRANGEBYSCORE', k.c, '-inf', now - e.period - 1)
+    -- The clock went back: what was claimed "later" was claimed by now.
+    for _, token in ipairs(redis.call('ZRANGE', k.c, '(' .. now, '+inf', 'BYSCORE')) do
+      redis.call('ZADD', k.c, now, token)
+    end
+    most = math.min(most, e.limit - redis.call('ZCARD', k.c))
+  end
+  local from = allowed_from(k, e, now)
+  if not from or from > now then return 0 end
+  return e.open and math.min(most, 1) or most
+end
+
+local function lease(entry, ends)
+  local token = entry .. '|' .. ARGV[5]
+  redis.call('ZADD', k.l, ends, token)
+  if e.limit then redis.call('ZADD', k.c, now, token) end
+  if e.open then redis.call('HSET', k.e, 'probe', token) end
+  return token
+end
+
+local function claim(most, out)
   local due = redis.call('ZRANGE', k.r, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
   local share = math.floor(most / 2)
   if most % 2 == 1 and #due > share and redis.call('LLEN', k.f) > 0 then
-    if e[6] == '1' then share = share + 1 end
-    redis.call('HSET', k.e, 'turn', e[6] == '1' and '0' or '1')
+    if e.turn == '1' then share = share + 1 end
+    redis.call('HSET', k.e, 'turn', e.turn == '1' and '0' or '1')
   end
-  local fresh = redis.call('LPOP', k.f, most - math.min(share, #due)) or {}
-  local ends = now + tonumber(e[5] or ARGV[4]) + tonumber(ARGV[3])
-  local function lease(entry)
-    local token = entry .. '|' .. ARGV[5]
-    redis.call('ZADD', k.l, ends, token)
-    out[#out + 1] = token
-  end
-  for n = 1, #fresh do lease(fresh[n]) end
+  local left = most - math.min(share, #due)
+  local fresh = left > 0 and redis.call('LPOP', k.f, left) or {}
+  local ends = now + tonumber(e.timeout or ARGV[4]) + tonumber(ARGV[3])
+  for n = 1, #fresh do out[#out + 1] = lease(fresh[n], ends) end
   for n = 1, math.min(#due, most - #fresh) do
     redis.call('ZREM', k.r, due[n])
-    lease(due[n])
+    out[#out + 1] = lease(due[n], ends)
   end
+  if e.limit and #out > 3 then redis.call('PEXPIRE', k.c, e.period + 1000) end
 end
-reschedule(k, ep, now)
+
+if not e.state then
+  redis.call('ZREM', k.sched, ep)
+  return {}
+end
+if now >= tonumber(redis.call('HGET', k.tick, 'grace') or '0') then take_back() end
+if is_dying(e.state, e.why) then
+  local out = to_cancel()
+  reschedule(k, ep, now)
+  return out
+end
+local out = {'claim', e.version, e.limit and '1' or ''}
+local most = e.state == 'on' and math.min(tonumber(ARGV[2]), e.cap - redis.call('ZCARD', k.l)) or 0
+if most > 0 then most = allowance(most) end
+if most > 0 then claim(most, out) end
+reschedule(k, ep, now + tonumber(ARGV[6]))
 return out

@@ -11,6 +11,22 @@ local function store_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- The scripts that work on one endpoint name its keys in this order, behind sched and tick.
+local function endpoint_keys()
+  return {sched = KEYS[1], tick = KEYS[2], e = KEYS[3], f = KEYS[4], r = KEYS[5], l = KEYS[6], h = KEYS[7], w = KEYS[8],
+    c = KEYS[9]}
+end
+
+-- An endpoint's state. `ordered` is 1 while it is, 0 once it was; `limit` and `period` (ms) are its rate limit; `open` is
+-- until when its breaker is open, `probe` the lease that tries it after that, `told` that its failing was reported.
+local function read_endpoint(k)
+  local v = redis.call('HMGET', k.e, 'state', 'why', 'cap', 'version', 'timeout', 'turn', 'ordered', 'limit', 'period',
+    'open', 'probe', 'failing', 'told')
+  return {state = v[1], why = v[2], cap = tonumber(v[3] or '0'), version = v[4], timeout = v[5], turn = v[6],
+    ordered = v[7], limit = tonumber(v[8]), period = tonumber(v[9]), open = tonumber(v[10]),
+    probe = v[11], failing = tonumber(v[12]), told = v[13]}
+end
+
 local function read_record(o, ep)
   local text = redis.call('HGET', o, ep)
   if not text then return nil end
@@ -50,16 +66,66 @@ local function is_dying(state, why)
   return state == 'deleted' or why == 'gone'
 end
 
--- Sets when the endpoint next needs a worker: at once, at its next retry, or when its earliest lease ends. k: its keys.
+-- In an ordered endpoint's queues (f, r, l) there is one delivery of each topic, its head; the others wait in `w` as
+-- `topic|number|entry`, in order. `h` has two fields per head: topic to `REF|generation`, and the other way.
+local function owe_in_order(k, topic, ref)
+  local head, entry = ref .. '|0', ref .. '|1|0'
+  if redis.call('HEXISTS', k.h, topic) == 1 then
+    local number = redis.call('HINCRBY', k.e, 'number', 1)
+    redis.call('ZADD', k.w, 0, string.format('%s|%016d|%s', topic, number, entry))
+  else
+    redis.call('HSET', k.h, topic, head, head, topic)
+    redis.call('RPUSH', k.f, entry)
+  end
+end
+
+-- A delivery has ended: if it was its topic's head, the topic's next one takes its place.
+local function pass_on(k, ref, generation)
+  local head = ref .. '|' .. generation
+  local topic = redis.call('HGET', k.h, head)
+  if not topic then return end
+  redis.call('HDEL', k.h, head)
+  local waiting = redis.call('ZRANGE', k.w, '[' .. topic .. '|', '(' .. topic .. '}', 'BYLEX', 'LIMIT', 0, 1)[1]
+  if not waiting then
+    redis.call('HDEL', k.h, topic)
+    return
+  end
+  redis.call('ZREM', k.w, waiting)
+  local entry = string.match(waiting, '^[^|]*|%d+|(.*)$')
+  head = string.gsub(entry, '|%d+|', '|', 1)
+  redis.call('HSET', k.h, topic, head, head, topic)
+  redis.call('RPUSH', k.f, entry)
+end
+
+-- From when on the breaker and the rate limit let an endpoint be claimed from; nil while the breaker's probe is out.
+-- `c` has the claims of the last period by their time. They are in whole ms, so one more makes sure of the period.
+local function allowed_from(k, e, now)
+  local from = now
+  if e.open then
+    if e.probe and redis.call('ZSCORE', k.l, e.probe) then return nil end
+    from = math.max(from, e.open)
+  end
+  if e.limit then
+    local over = redis.call('ZCARD', k.c) - e.limit
+    if over >= 0 then
+      from = math.max(from, tonumber(redis.call('ZRANGE', k.c, over, over, 'WITHSCORES')[2]) + e.period + 1)
+    end
+  end
+  return from
+end
+
+-- Sets when the endpoint next needs a worker: at once, at its next retry, when its breaker or its rate limit allows, or
+-- when its earliest lease ends.
 local function reschedule(k, ep, now)
-  local e = redis.call('HMGET', k.e, 'state', 'why', 'cap')
+  local e = read_endpoint(k)
   local leased, fresh = redis.call('ZCARD', k.l), redis.call('LLEN', k.f)
   local retry = redis.call('ZRANGE', k.r, 0, 0, 'WITHSCORES')[2]
-  local dying, need = is_dying(e[1], e[2]), nil
+  local dying, need = is_dying(e.state, e.why), nil
   if dying then
-    if fresh > 0 or retry then need = now end
-  elseif e[1] == 'on' and leased < tonumber(e[3]) then
-    if fresh > 0 then need = now elseif retry then need = math.max(now, tonumber(retry)) end
+    if fresh > 0 or retry or redis.call('ZCARD', k.w) > 0 then need = now end
+  elseif e.state == 'on' and leased < e.cap and (fresh > 0 or retry) then
+    need = allowed_from(k, e, now)
+    if need and fresh == 0 then need = math.max(need, tonumber(retry)) end
   end
   if leased > 0 then
     local grace = tonumber(redis.call('HGET', k.tick, 'grace') or '0')
@@ -67,5 +133,5 @@ local function reschedule(k, ep, now)
     if not need or ends < need then need = ends end
   end
   if need then redis.call('ZADD', k.sched, need, ep) else redis.call('ZREM', k.sched, ep) end
-  if not need and e[1] == 'deleted' then redis.call('UNLINK', k.e) end
+  if not need and e.state == 'deleted' then redis.call('UNLINK', k.e) end
 end

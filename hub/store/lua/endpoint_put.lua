@@ -1,18 +1,29 @@
 #!lua
--- Writes an endpoint's truth, if nobody changed it since it was read.
--- KEYS: sched, e   ARGV: endpoint id, version that was read (0: it is new), configuration (JSON), most in flight, timeout in
--- ms (empty: the default), `1` to enable, `0` to disable, empty to leave that as it is
+-- Writes an endpoint's truth, if nobody changed it since it was read. A new one goes away by itself unless it is kept.
+-- KEYS: sched, e
+-- ARGV: endpoint id, version that was read (0: it is new), configuration (JSON), most in flight, timeout in ms (empty: the
+-- default), `1` to enable, `0` to disable, empty to leave that as it is, `1` if it is ordered, rate limit and its period in
+-- ms (empty: none), `1` to forget its failures, s that a new one lives
 -- Returns: the new version; 0 when there is no such endpoint; -1 when the version is another.
 -- include delivery
-local e = redis.call('HMGET', KEYS[2], 'version', 'state')
+local key = KEYS[2]
+local e = redis.call('HMGET', key, 'version', 'state', 'ordered')
 if e[2] == 'deleted' or (not e[1] and ARGV[2] ~= '0') then return 0 end
 if (e[1] or '0') ~= ARGV[2] then return -1 end
-redis.call('HSET', KEYS[2], 'config', ARGV[3], 'cap', ARGV[4])
-if ARGV[5] == '' then redis.call('HDEL', KEYS[2], 'timeout') else redis.call('HSET', KEYS[2], 'timeout', ARGV[5]) end
-if ARGV[6] == '1' then
-  redis.call('HSET', KEYS[2], 'state', 'on', 'why', '')
-elseif ARGV[6] == '0' then
-  redis.call('HSET', KEYS[2], 'state', 'off', 'why', 'manual')
+local function set_or_drop(name, value)
+  if value == '' then redis.call('HDEL', key, name) else redis.call('HSET', key, name, value) end
 end
+redis.call('HSET', key, 'config', ARGV[3], 'cap', ARGV[4])
+set_or_drop('timeout', ARGV[5])
+if ARGV[6] == '1' then
+  redis.call('HSET', key, 'state', 'on', 'why', '')
+elseif ARGV[6] == '0' then
+  redis.call('HSET', key, 'state', 'off', 'why', 'manual')
+end
+if ARGV[7] == '1' or e[3] then redis.call('HSET', key, 'ordered', ARGV[7] == '1' and '1' or '0') end
+set_or_drop('limit', ARGV[8])
+set_or_drop('period', ARGV[9])
+if ARGV[10] == '1' then redis.call('HDEL', key, 'down', 'fails', 'open', 'pause', 'probe', 'failing', 'failed') end
+if not e[1] then redis.call('EXPIRE', key, ARGV[11]) end
 redis.call('ZADD', KEYS[1], 'LT', store_ms(), ARGV[1])
-return redis.call('HINCRBY', KEYS[2], 'version', 1)
+return redis.call('HINCRBY', key, 'version', 1)

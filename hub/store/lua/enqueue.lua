@@ -1,6 +1,6 @@
 #!lua
 -- Owes a batch of one log partition's events to endpoints of this delivery partition, each (event, endpoint) once.
--- KEYS: sched, applied, out, then per endpoint: e, f, r, l, index (stream), then per event: o, b
+-- KEYS: sched, applied, out, then per endpoint: e, f, r, l, h, w, index (stream), then per event: o, b
 -- ARGV: log partition, its epoch, position to set as applied (`ms-seq`), most that an endpoint may owe, retention of the
 -- records in s, number of endpoints, their ids, then per event: ms, seq, id, app, topic, type, request id, body, and the
 -- numbers of its endpoints (counted from 1, joined by spaces)
@@ -21,14 +21,15 @@ local am, as = parse(known == epoch and position or '0-0')
 local count = tonumber(ARGV[6])
 local endpoints = {}
 for n = 1, count do
-  local base = 3 + 5 * (n - 1)
-  local f, r, l = KEYS[base + 2], KEYS[base + 3], KEYS[base + 4]
-  local e = redis.call('HMGET', KEYS[base + 1], 'state', 'why')
-  endpoints[n] = {id = ARGV[6 + n], e = KEYS[base + 1], f = f, index = KEYS[base + 5], why = e[2],
-    open = e[1] and not is_dying(e[1], e[2]), on = e[1] == 'on',
-    owed = redis.call('LLEN', f) + redis.call('ZCARD', r) + redis.call('ZCARD', l)}
+  local base = 3 + 7 * (n - 1)
+  local k = {e = KEYS[base + 1], f = KEYS[base + 2], h = KEYS[base + 5], w = KEYS[base + 6]}
+  local e = read_endpoint(k)
+  endpoints[n] = {id = ARGV[6 + n], k = k, index = KEYS[base + 7], why = e.why, ordered = e.ordered == '1',
+    open = e.state and not is_dying(e.state, e.why), on = e.state == 'on',
+    owed = redis.call('LLEN', k.f) + redis.call('ZCARD', KEYS[base + 3]) + redis.call('ZCARD', KEYS[base + 4])
+      + redis.call('ZCARD', k.w)}
 end
-local done, reported, key = 0, 0, 3 + 5 * count
+local done, reported, key = 0, 0, 3 + 7 * count
 for a = 7 + count, #ARGV, 9 do
   local ms, seq, o, b = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), KEYS[key + 1], KEYS[key + 2]
   local id, app, kind = ARGV[a + 2], ARGV[a + 3], ARGV[a + 5]
@@ -43,7 +44,7 @@ for a = 7 + count, #ARGV, 9 do
       elseif ep.owed >= limit then
         if ep.why ~= 'backlog' then
           ep.why, ep.on = 'backlog', false
-          redis.call('HSET', ep.e, 'state', 'off', 'why', 'backlog')
+          redis.call('HSET', ep.k.e, 'state', 'off', 'why', 'backlog')
           if not is_operational(kind) then
             report(KEYS[3], 'hub.endpoint.disabled', app, ep.id, '', '', 'backlog')
             reported = reported + 1
@@ -55,7 +56,7 @@ for a = 7 + count, #ARGV, 9 do
           redis.call('PERSIST', o)
           redis.call('SET', b, ARGV[a + 7])
         end
-        redis.call('RPUSH', ep.f, ref .. '|1|0')
+        if ep.ordered then owe_in_order(ep.k, ARGV[a + 4], ref) else redis.call('RPUSH', ep.k.f, ref .. '|1|0') end
         redis.call('HINCRBY', o, 'n', 1)
         redis.call('HSET', o, ep.id, string.format('p 0 0 0 %.0f ', now))
         -- pcall: the index serves listings alone; one that refuses (its last id is ahead after a failover) stops nothing.

@@ -1,46 +1,108 @@
 #!lua flags=allow-oom
 -- Records how an endpoint's attempts ended and what follows. Removing the lease is the fence: one that was taken back
 -- changes nothing any more.
--- KEYS: sched, tick, e, f, r, l, hist, out, then per attempt: o, b
--- ARGV: endpoint id, retention of the records in s, then per attempt: lease, verdict, ms until the next try, record (JSON, or
--- empty when nothing was sent)
+-- KEYS: sched, tick, e, f, r, l, h, w, c, hist, out, then per attempt: o, b
+-- ARGV: endpoint id, retention of the records in s, the breaker's policy (failures, within ms, first pause in ms, longest
+-- pause in ms, ms of nothing but failure that disable, ms without an attempt after which these start anew), then per
+-- attempt: lease, verdict, ms until the next try, record (JSON, or empty when nothing was sent), what it says of the
+-- endpoint (`ok`, `alive`, `down`, or empty)
 -- Verdicts: `ok`; `retry` at the given time; `exhausted`; `gone` (the endpoint is disabled and what it is owed cancelled);
--- `drop` (the entry was stale: the delivery had ended, or was retried by hand since).
+-- `drop` (the entry was stale: the delivery had ended, or was retried by hand since); `back` (it was not sent, and waits
+-- again as before).
 -- Returns: per attempt 1 (recorded) or 0 (the lease was lost), then the number of operational events reported.
 -- include delivery
-local k = {sched = KEYS[1], tick = KEYS[2], e = KEYS[3], f = KEYS[4], r = KEYS[5], l = KEYS[6]}
-local hist, outbox = KEYS[7], KEYS[8]
+local k, hist, outbox = endpoint_keys(), KEYS[10], KEYS[11]
 local now, ep, keep = store_ms(), ARGV[1], tonumber(ARGV[2])
-local e = redis.call('HMGET', k.e, 'state', 'why')
-local dying, reported, results = not e[1] or is_dying(e[1], e[2]), 0, {}
+local policy = {failures = tonumber(ARGV[3]), within = tonumber(ARGV[4]), pause = tonumber(ARGV[5]),
+  longest = tonumber(ARGV[6]), disable = tonumber(ARGV[7]), idle = tonumber(ARGV[8])}
+local e = read_endpoint(k)
+local dying, reported, results = not e.state or is_dying(e.state, e.why), 0, {}
 
 local function tell(kind, o, ref, reason)
   local event = redis.call('HMGET', o, 'a', 'i', 'y')
-  if event[1] and not is_operational(event[3]) then
-    report(outbox, kind, event[1], ep, ref, event[2], reason)
-    reported = reported + 1
+  if not event[1] or is_operational(event[3]) then return false end
+  report(outbox, kind, event[1], ep, ref, event[2], reason)
+  reported = reported + 1
+  return true
+end
+
+local function disable(o, why)
+  if dying or (why ~= 'gone' and e.state ~= 'on') then return end
+  dying, e.state, e.why = why == 'gone', 'off', why
+  redis.call('HSET', k.e, 'state', 'off', 'why', why)
+  tell('hub.endpoint.disabled', o, '', why)
+end
+
+local function close()
+  redis.call('HDEL', k.e, 'down', 'fails', 'open', 'pause', 'probe')
+  e.open, e.probe = nil, nil
+end
+
+local function open(pause)
+  redis.call('HSET', k.e, 'open', string.format('%.0f', now + pause), 'pause', pause)
+  redis.call('HDEL', k.e, 'probe')
+  e.open, e.probe = now + pause, nil
+end
+
+-- The breaker: it opens after so many failures in a row over so long a time, and longer each time that its probe fails.
+-- What was under way when it opened changes nothing, unless it shows that the endpoint answers.
+local function count(lease, o)
+  local v = redis.call('HMGET', k.e, 'down', 'fails', 'pause')
+  if e.open then
+    if e.probe == lease then open(math.min(2 * tonumber(v[3]), policy.longest)) end
+    return
+  end
+  local down, fails = tonumber(v[1] or now), tonumber(v[2] or '0') + 1
+  redis.call('HSET', k.e, 'down', string.format('%.0f', down), 'fails', fails)
+  if fails < policy.failures or now - down < policy.within then return end
+  open(policy.pause)
+  if not e.told and tell('hub.endpoint.failing', o, '', '') then
+    e.told = '1'
+    redis.call('HSET', k.e, 'told', '1')
   end
 end
 
-local function disable(o)
-  if dying then return end
-  dying = true
-  redis.call('HSET', k.e, 'state', 'off', 'why', 'gone')
-  tell('hub.endpoint.disabled', o, '', 'gone')
+local function judge(says, lease, o)
+  if says == 'ok' then
+    if not (e.failing or e.told) then return end
+    close()
+    redis.call('HDEL', k.e, 'failing', 'failed', 'told')
+    if e.told then tell('hub.endpoint.recovered', o, '', '') end
+    e.failing, e.told = nil, nil
+    return
+  end
+  local failed = tonumber(redis.call('HGET', k.e, 'failed') or '0')
+  if not e.failing or now - failed > policy.idle then e.failing = now end
+  redis.call('HSET', k.e, 'failing', string.format('%.0f', e.failing), 'failed', string.format('%.0f', now))
+  if says == 'down' then count(lease, o) else close() end
+  if now - e.failing >= policy.disable then disable(o, 'failing') end
 end
 
-local function settle(lease, verdict, due_in, record, o, b)
+local function put_back(lease)
+  redis.call('ZREM', k.c, lease)
+  local entry, attempt = string.match(lease, '^([^|]*|(%d+)|%d+)|')
+  if attempt == '1' then redis.call('LPUSH', k.f, entry) else redis.call('ZADD', k.r, now, entry) end
+end
+
+local function settle(lease, verdict, due_in, record, says, o, b)
   if redis.call('ZREM', k.l, lease) == 0 then return 0 end
+  if verdict == 'back' then
+    put_back(lease)
+    return 1
+  end
   local ref, attempt, generation = string.match(lease, '^(.-)|(%d+)|(%d+)|')
   local rec = read_record(o, ep)
-  if verdict == 'gone' then disable(o) end
-  if not rec or verdict == 'drop' then return 1 end
-  if record ~= '' then
+  if e.state and says ~= '' then judge(says, lease, o) end
+  if verdict == 'gone' then disable(o, 'gone') end
+  if record == '' then redis.call('ZREM', k.c, lease) end
+  if rec and record ~= '' then
     local id = redis.call('XADD', hist, 'MINID', '~', string.format('%.0f', now - keep * 1000), '*', 'a', record)
     rec.history = rec.history == '' and id or rec.history .. ',' .. id
     rec.attempts = math.max(rec.attempts, tonumber(attempt))
   end
-  if rec.status ~= 'p' or rec.generation ~= tonumber(generation) then
+  if not rec or verdict == 'drop' then
+    -- there is nothing to record
+  elseif rec.status ~= 'p' or rec.generation ~= tonumber(generation) then
     write_record(o, ep, rec)  -- it was cancelled meanwhile: the attempt is shown, the end stays
   elseif verdict == 'ok' then
     end_delivery(o, b, ep, rec, 's', now, keep)
@@ -53,15 +115,17 @@ local function settle(lease, verdict, due_in, record, o, b)
     rec.at = now + tonumber(due_in)
     write_record(o, ep, rec)
     redis.call('ZADD', k.r, rec.at, ref .. '|' .. (attempt + 1) .. '|' .. generation)
+    return 1
   end
+  if e.ordered then pass_on(k, ref, generation) end
   return 1
 end
 
-for n = 0, (#ARGV - 2) / 4 - 1 do
-  local a = 3 + 4 * n
-  results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], KEYS[9 + 2 * n], KEYS[10 + 2 * n])
+for n = 0, (#ARGV - 8) / 5 - 1 do
+  local a = 9 + 5 * n
+  results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], KEYS[12 + 2 * n], KEYS[13 + 2 * n])
 end
 redis.call('EXPIRE', hist, keep)
-if e[1] then reschedule(k, ep, now) end
+if e.state then reschedule(k, ep, now) end
 results[#results + 1] = reported
 return results

@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hub.core import cloudevents
+from hub.core.cloudevents import Format
 from hub.core.endpoint import Config
 from hub.core.errors import NotConfigured
 from hub.core.expression import Expression, ExpressionFailed
@@ -16,6 +18,7 @@ from hub.store.secrets import Secrets
 from workers.sender import Answer
 
 _CACHED: Final = 10_000
+_PLAIN: Final = {"content-type": "application/json"}
 
 
 class Target(NamedTuple):
@@ -31,25 +34,30 @@ class Target(NamedTuple):
     schedule: tuple[float, ...]
     timeout: float
     transform: Expression | None = None
+    format: Format = "standard"
 
     def prepared(self, message_id: str, timestamp: int, event: bytes) -> tuple[dict[str, str], bytes] | Answer:
         """The headers and the body of one attempt at an event, or why there can be none."""
         if not self.keys:
             return Answer(0, error="secret")
-        body = event
-        if self.transform is not None:
-            try:
-                body = self.transform.transform(msgspec.json.decode(event))
-            except ExpressionFailed as exc:
-                return Answer(0, error="transform", body=str(exc))
-        return self.signed(message_id, timestamp, body), body
+        try:
+            made = None if self.transform is None else self.transform.transform(msgspec.json.decode(event))
+        except ExpressionFailed as exc:
+            return Answer(0, error="transform", body=str(exc))
+        if self.format == "cloudevents-binary":
+            shape, body = cloudevents.binary(event, made)
+        elif self.format == "cloudevents-structured":
+            shape, body = {"content-type": cloudevents.STRUCTURED}, cloudevents.structured(event, made)
+        else:
+            shape, body = _PLAIN, event if made is None else made
+        return self._signed(shape, message_id, timestamp, body), body
 
-    def signed(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    def _signed(self, shape: dict[str, str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """The headers of one attempt (Standard Webhooks 1.0, "Webhook headers")."""
         now_ms = timestamp * 1000
         return {
             **self.headers,
-            "content-type": "application/json",
+            **shape,
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign([key for key, until in self.keys if until > now_ms], message_id, timestamp, body),
@@ -83,6 +91,7 @@ class Targets:
             self._settings.retry_schedule if config.retry is None else config.retry,
             self._settings.webhook_timeout if config.timeout is None else config.timeout,
             None if config.transform is None else Expression(config.transform, "transform"),
+            config.format,
         )
         self._known[endpoint_id] = (read, target)
         self._known.move_to_end(endpoint_id)

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hub.core.cloudevents import Format
 from hub.core.cursor import Position
 from hub.core.errors import Invalid
 from hub.core.expression import Expression
@@ -56,6 +57,7 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topics: tuple[str, ...] | None = None
     filter: str | None = None
     transform: str | None = None
+    format: Format = "standard"
     signature: Signature = "v1"
     secret: str | None = None
     headers: Pairs = {}
@@ -77,6 +79,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topics: tuple[str, ...] | UnsetType | None = UNSET
     filter: str | UnsetType | None = UNSET
     transform: str | UnsetType | None = UNSET
+    format: Format | UnsetType = UNSET
     headers: Pairs | UnsetType = UNSET
     ordered: bool | UnsetType = UNSET
     max_in_flight: int | UnsetType = UNSET
@@ -112,6 +115,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retired: tuple[Retired, ...] = ()
     filter: str | None = None
     transform: str | None = None
+    format: Format = "standard"
     ordered: bool = False
     rate_limit: RateLimit | None = None
 
@@ -135,6 +139,7 @@ def create(
         topics=given.topics,
         filter=given.filter,
         transform=given.transform,
+        format=given.format,
         secret=sealed,
         headers=given.headers,
         max_in_flight=given.max_in_flight,
@@ -210,7 +215,7 @@ def _check_headers(headers: Pairs) -> None:
     seen: set[str] = set()
     for name, value in headers.items():
         lower = name.lower()
-        if lower in _OWN_HEADERS or lower.startswith("webhook-"):
+        if lower in _OWN_HEADERS or lower.startswith(("webhook-", "ce-")):
             raise Invalid.field(f"headers.{name}", "is set by the hub or the connection; choose another name")
         if lower in seen:
             raise Invalid.field(f"headers.{name}", "is there twice; names don't differ by case")

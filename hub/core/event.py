@@ -15,6 +15,9 @@ MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
 _ID = re.compile(r"[!-~]{1,255}")
+_EXTENSION = re.compile(r"[a-z0-9]{1,20}")
+_ATTRIBUTES = frozenset(("id", "type", "source", "subject", "time", "timestamp", "topic", "data", "dataschema",
+                         "datacontenttype", "specversion"))  # fmt: skip
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')  # possessive: backtracking would keep 100 bytes for each byte
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -36,6 +39,7 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True):
     subject: str | None = None
     dataschema: str | None = None
     ephemeral: bool = False
+    extensions: dict[str, str | int | bool] | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -58,6 +62,7 @@ class _Envelope(msgspec.Struct, omit_defaults=True):
     source: str | None = None
     subject: str | None = None
     dataschema: str | None = None
+    extensions: dict[str, str | int | bool] | None = None
 
 
 _one = msgspec.json.Decoder(EventInput)
@@ -98,6 +103,7 @@ def build(item: EventInput, *, id: str, now_ms: int, max_bytes: int, prefix: str
     topics.check_publishable(item.topic, item.type, prefix)
     if not _ID.fullmatch(id):
         raise Invalid.field(f"{prefix}id", "must be 1 to 255 visible ASCII characters")
+    _check_extensions(item.extensions or {}, f"{prefix}extensions")
     timestamp = now_text(now_ms) if item.timestamp is None else _check_timestamp(item.timestamp, f"{prefix}timestamp")
     event = seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
     _check_depth(item.data, f"{prefix}data")  # after the size, which bounds its work
@@ -108,7 +114,8 @@ def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: s
     """Build the envelope of an event that was checked, or that the hub itself made."""
     # JSON allows line breaks only between tokens: dropping them changes nothing, and one line can't break SSE framing.
     data = msgspec.Raw(bytes(item.data).translate(None, b"\r\n"))
-    body = _encode(_Envelope(id, item.type, item.topic, timestamp, data, item.source, item.subject, item.dataschema))
+    given = (item.source, item.subject, item.dataschema, item.extensions)
+    body = _encode(_Envelope(id, item.type, item.topic, timestamp, data, *given))
     if len(body) > max_bytes:
         where = prefix.rstrip(".") or "event"
         raise PayloadTooLarge(
@@ -135,6 +142,18 @@ def derived_id(app: str, idempotency_key: str, index: int) -> str:
 def now_text(now_ms: int) -> str:
     """A time as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_extensions(extensions: dict[str, str | int | bool], field: str) -> None:
+    """As CloudEvents 1.0 has them, section "Extension Context Attributes"."""
+    for name, value in extensions.items():
+        if not _EXTENSION.fullmatch(name) or name in _ATTRIBUTES:
+            raise Invalid.field(
+                f"{field}.{name[:80]}",
+                "must be 1 to 20 lower-case letters or digits, and no attribute that an event has",
+            )
+        if not isinstance(value, str) and not -(2**31) <= value < 2**31:
+            raise Invalid.field(f"{field}.{name}", "is not a number of 32 bits")
 
 
 def _check_timestamp(value: str, field: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from hub.core import breaker
 from hub.core import endpoint as endpoints
+from hub.core.cloudevents import Format
 from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs, RateLimit
 from hub.core.errors import Conflict, HubError, NotFound
 from hub.core.event import now_text
@@ -49,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[str, ...] | None
     filter: str | None
     transform: str | None
+    format: Format
     signature: Signature
     headers: Pairs
     ordered: bool
@@ -260,6 +262,7 @@ class Endpoints:
             topics=config.topics,
             filter=config.filter,
             transform=config.transform,
+            format=config.format,
             signature=config.signature,
             headers=config.headers,
             ordered=config.ordered,

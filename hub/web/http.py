@@ -60,11 +60,15 @@ def request_id(request: HTTPConnection) -> str:
     return request.scope["state"]["request_id"]
 
 
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The request's JSON body as bytes. Raises UnsupportedMediaType, PayloadTooLarge."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send application/json")
+def content_type(request: Request) -> str:
+    """The body's media type, without parameters."""
+    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str] = ("application/json",)) -> bytes:
+    """The request's body as bytes, of one of these types. Raises UnsupportedMediaType, PayloadTooLarge."""
+    if (kind := content_type(request)) not in kinds:
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send {' or '.join(kinds)}")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLarge(f"The body has {declared} bytes; allowed are {limit}")

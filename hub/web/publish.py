@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from hub.core import cloudevents
 from hub.core import event as events
 from hub.core.errors import Invalid
 from hub.core.event import Event, EventInput
@@ -14,14 +15,15 @@ from hub.store.control import send_ephemeral
 from hub.store.log import Appended
 from hub.web.auth import authenticate
 from hub.web.context import Context, context
-from hub.web.http import now_ms, ok, read_body, request_id
+from hub.web.http import content_type, now_ms, ok, read_body, request_id
 
+_KINDS: Final = ("application/json", cloudevents.STRUCTURED, cloudevents.BATCH)
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
 async def publish(request: Request) -> Response:
     principal = await authenticate(request, "events:publish")
-    items, is_batch = events.parse(await read_body(request, events.MAX_BATCH_BYTES))
+    items, is_batch = await _items(request)
     resources = context(request)
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
@@ -39,6 +41,20 @@ async def publish(request: Request) -> Response:
     ]
     answers = await publish_all(resources, principal.app, built, request_id(request))
     return ok(request, answers if is_batch else answers[0], 202)
+
+
+async def _items(request: Request) -> tuple[list[EventInput], bool]:
+    """What the request publishes, and whether as a batch: the hub's own JSON, or CloudEvents in any of three modes."""
+    kind = content_type(request)
+    if cloudevents.HEADER in request.headers and kind not in (cloudevents.STRUCTURED, cloudevents.BATCH):
+        # Its type is the data's, and judged as such.
+        body = await read_body(request, events.MAX_BATCH_BYTES, (kind,))
+        return cloudevents.parse_binary(request.headers, body), False
+    body = await read_body(request, events.MAX_BATCH_BYTES, _KINDS)
+    if kind == _KINDS[0]:
+        return events.parse(body)
+    is_batch = kind == cloudevents.BATCH
+    return cloudevents.parse(body, is_batch), is_batch
 
 
 async def publish_all(resources: Context, app: str, built: list[Event], request: str) -> list[dict[str, Any]]:

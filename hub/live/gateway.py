@@ -266,13 +266,16 @@ class Gateway:
         return text if len(self._texts) == 1 else b"_".join(self._texts)
 
     async def _reset(self, reset: Reset) -> None:
-        """The log lost entries: say so to everyone who follows the partition, and go on in the new epoch."""
+        """Entries are lost to this process: say so to everyone who follows the partition, and go on behind them."""
         async with self.turn.fan_out():
             partition = reset.mark.partition
             lost_from = self.cursor()
+            if reset.mark.epoch == self._marks[partition].epoch:
+                self.window.skip(partition, reset.mark.position)
+            else:
+                self.window.cut(partition, reset.mark.position)
             self._marks[partition] = reset.mark
             self._texts[partition] = cursors.encode((reset.mark,)).encode()
-            self.window.cut(partition, reset.mark.position)
             to = self.cursor()
             for connection in list(self._connections):
                 for name, room in connection.rooms.items():

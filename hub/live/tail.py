@@ -18,7 +18,7 @@ from hub.store import keys
 from hub.store.connect import Link
 from hub.store.control import ControlItem, observe, parse_item
 from hub.store.log import PAGE, Entry, Log, parse_entry
-from hub.store.wire import Reply
+from hub.store.wire import Reply, StoreError
 from hub.telemetry import logger
 
 COUNT = 256
@@ -34,7 +34,9 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """A partition's log lost entries that were read: it goes on above `mark`, in a new epoch."""
+    """A partition goes on above `mark`: in a new epoch when the log lost entries that were read, in the same one when
+    it was trimmed past what was not read yet.
+    """
 
     mark: Mark
 
@@ -104,27 +106,45 @@ class Tail:
             try:
                 for found in await self._check():
                     yield found
-                batch = await self._read_once()
-            except HubError as exc:
+                items = await self._read_once()
+            except (HubError, StoreError) as exc:
                 if self.fault is None:
-                    logger().warning("tail_interrupted", reason=exc.message)
-                self.fault = exc.message
+                    logger().warning("tail_interrupted", reason=str(exc))
+                self.fault = str(exc)
                 await asyncio.sleep(0.05)
                 continue
             if self.fault is not None:
                 logger().info("tail_reading", marks=cursors.encode(self._marks))
                 self.fault = None
-            if batch is not None:
-                yield batch
+            for item in items:
+                yield item
 
-    async def _read_once(self) -> Batch | None:
+    async def _read_once(self) -> list[Batch | Reset]:
+        """What comes within BLOCK_MS, or the partitions that were trimmed past what was not read yet.
+
+        The floors are asked for in the same write, right before the read: while a read waits nothing is there to trim.
+        """
+        floors = [("HGET", keys.meta(mark.partition), "floor") for mark in self._marks]
         names = [*(keys.log(mark.partition) for mark in self._marks), keys.CONTROL]
         ids = [*(cursors.format_id(mark.position) for mark in self._marks), cursors.format_id(self._control)]
         command = ("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", *names, *ids)
-        reply = await self._link.call(*command, timeout=BLOCK_MS / 1000 + 1.5)
-        if reply is None or self._link.generation != self._checked_on:
-            return None  # read over a new connection, perhaps from another log: check first, then read it again
-        return self._take(reply)
+        *trimmed, reply = await self._link.pipeline([*floors, command], timeout=BLOCK_MS / 1000 + 1.5)
+        if self._link.generation != self._checked_on:
+            return []  # read over a new connection, perhaps from another log: check first, then read it again
+        overtaken = [self._overtaken(*found) for found in zip(list(self._marks), trimmed, strict=True)]
+        if any(overtaken):
+            return [reset for reset in overtaken if reset is not None]
+        return [] if reply is None else [self._take(reply)]
+
+    def _overtaken(self, mark: Mark, floor: bytes | None) -> Reset | None:
+        """Go on behind the floor when this process was behind by more than the log keeps."""
+        position = START if floor is None else cursors.parse_id(floor)
+        if position <= mark.position:
+            return None
+        logger().warning("tail_overtaken", partition=mark.partition, read=cursors.format_id(mark.position),
+                         goes_on_above=cursors.format_id(position))  # fmt: skip
+        self._marks[mark.partition] = mark._replace(ms=position[0], seq=position[1])
+        return Reset(self._marks[mark.partition])
 
     def _take(self, reply: Reply) -> Batch:
         entries: list[Entry] = []

@@ -63,16 +63,23 @@ class Window:
 
     def cut(self, partition: int, position: Position) -> None:
         """Forget a partition's entries above the position: the log has lost them."""
-        kept = [entry for entry in self._entries if entry.partition != partition or entry.position <= position]
-        self._entries.clear()
-        self._topics.clear()
-        self._bytes = 0
-        for entry in kept:
-            self.push(entry)
+        self._keep([entry for entry in self._entries if entry.partition != partition or entry.position <= position])
         self.floors[partition] = min(self.floors[partition], position)
+
+    def skip(self, partition: int, position: Position) -> None:
+        """Forget all of a partition: what follows is above the position, and what lies between was never here."""
+        self._keep([entry for entry in self._entries if entry.partition != partition])
+        self.floors[partition] = position
 
     def positions(self, partition: int) -> set[Position]:
         return {entry.position for entry in self._entries if entry.partition == partition}
+
+    def _keep(self, entries: list[Entry]) -> None:
+        self._entries.clear()
+        self._topics.clear()
+        self._bytes = 0
+        for entry in entries:
+            self.push(entry)
 
     def _evict(self) -> None:
         entry = self._entries.popleft()

@@ -125,3 +125,32 @@ async def test_a_store_that_hangs_is_answered_within_two_seconds(hub: Hub, clien
 async def accepted(client: httpx.AsyncClient, topic: str, data: Any) -> dict[str, Any] | None:
     response = await client.post("/v1/events", json={"topic": topic, "type": "t", "data": data})
     return response.json()["data"] if response.status_code == 202 else None
+
+
+async def test_a_process_that_slept_while_the_log_was_trimmed_says_that_events_are_gone(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    async with WsClient.open(hub) as ws:
+        await ws.join("room.a")
+        first = await publish(client, "room.a", 0)
+        assert (await ws.next("event"))["cursor"] == first["cursor"]
+        hub.webs[0].signal(signal.SIGSTOP)
+        with hub.store.client() as store:  # what the janitor of another process would do
+            for n in range(1, 30):
+                fields = {"a": "default", "t": "room.a", "y": "t", "i": f"e{n}", "r": "", "e": b'{"id":%d}' % n}
+                store.xadd("hub:{p0}:log", fields)  # pyright: ignore[reportArgumentType]
+            newest = store.xrevrange("hub:{p0}:log", count=6)
+            assert isinstance(newest, list)
+            store.hset("hub:{p0}:meta", "floor", newest[-1][0])
+            store.xtrim("hub:{p0}:log", maxlen=5, approximate=False)
+        hub.webs[0].signal(signal.SIGCONT)
+        gap = await ws.next("gap")
+        got = [0]
+        while got[-1] != 29:
+            got.append((await ws.next("event"))["event"]["id"])
+        assert got[-5:] == [25, 26, 27, 28, 29]
+        assert got[:-5] in ([0], [0, 1])  # a read that waited when the process fell asleep got the first
+        async with WsClient.open(hub) as late:
+            assert (await late.join("room.a", after=first["cursor"]))["recovered"] is False
+            assert (await late.join("room.a", after=gap["to"]))["recovered"] is True
+            assert len(await late.events(5)) == 5

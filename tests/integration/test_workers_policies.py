@@ -118,7 +118,7 @@ async def test_a_partner_of_30_seconds_with_10000_deliveries_does_not_move_the_o
             ep = await ground.endpoint(url=slow.url(), topics=("slow",), max_in_flight=1000, timeout=60)
             for _ in range(10):
                 await ground.append(1000, topic="slow")
-            await eventually(lambda: _owes(ground, ep, 9900), "they are owed")
+            await eventually(lambda: _owes(ground, ep, 9700), "they are owed")
             await slow.until(6)
             beside = await _latencies(ground, quick, list(paths), 400)
             assert 6 <= slow.most_in_flight <= 100

@@ -1,7 +1,7 @@
 """A deliverer that is held up between its claim and its sending: it sends in time, or gives back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
@@ -50,7 +50,7 @@ async def test_only_what_a_rate_limit_counts_has_to_be_sent_promptly(
 
 
 @asynccontextmanager
-async def _delivering(ground: Ground, queues: Queues) -> AsyncIterator[None]:
+async def _delivering(ground: Ground, queues: Queues) -> AsyncGenerator[None]:
     def nothing(_: Any) -> None: ...
 
     sender = Sender("test", allowed=(ip_network("127.0.0.0/8"),))

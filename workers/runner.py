@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Callable
+from typing import Final
 
 from hub import VERSION
 from hub.settings import Settings
@@ -24,12 +25,15 @@ from workers.dispatch import Dispatcher
 from workers.sender import Sender
 from workers.upkeep import Doorbell, Upkeep
 
+ANSWER_WITHIN: Final = 5.0
+"""Seconds that the store has for an answer: nobody waits for a worker, so a store under load isn't given up at once."""
+
 
 async def run(settings: Settings, concurrency: int) -> None:
     """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, SettingsError."""
     url = settings.redis_url or embedded.url(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
-        link = Link(url)
+        link = Link(url, timeout=ANSWER_WITHIN)
         stack.push_async_callback(link.close)
         await link.open()
         async for attempt in store_patience():
@@ -102,7 +106,7 @@ class Worker:
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> Link:
         """A link of its own, for commands that block."""
-        link = Link(self._url)
+        link = Link(self._url, timeout=ANSWER_WITHIN)
         stack.push_async_callback(link.close)
         await link.open()
         return link

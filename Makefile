@@ -20,8 +20,9 @@ run: $(STAMP) ## the hub on the embedded store, at http://127.0.0.1:8080
 demo: $(STAMP) ## the whole job in one terminal
 	$(BIN)/python -m tests.tutorial.demo
 
+# Most tests wait for processes, so three run at a time even on two cores; a file's tests stay together.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 test-clients: $(STAMP) tests/clients/node_modules/.installed ## clients of other people; needs a Chromium
 	$(BIN)/python -m pytest -q -m "foreign or browser" tests/clients

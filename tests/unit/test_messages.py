@@ -95,6 +95,7 @@ def test_what_came_before_a_violation_is_kept() -> None:
         (bytes([0x81, 0xFF]) + (2**63).to_bytes(8), 1009),
         (frame(Opcode.TEXT, b"", fin=False) + frame(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS, 1008),
     ],
+    ids=itertools.count(1),
 )
 def test_each_breach_has_its_close_code(wire: bytes, code: int) -> None:
     assert violation(wire) == code

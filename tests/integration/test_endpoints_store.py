@@ -1,6 +1,7 @@
 """Endpoints in the store: their life, their secrets at rest, and what dispatch learns of them."""
 
 import asyncio
+from typing import cast
 
 import pytest
 from msgspec import structs
@@ -93,7 +94,8 @@ async def test_what_dispatch_was_not_told_of_goes_away_by_itself(ground: Ground,
     with pytest.raises(Exception, match="WRONGTYPE"):
         await ground.endpoint()
     with store.client() as client:
-        lives = {key.decode().rpartition(":")[2]: client.ttl(key) for key in client.keys("hub:{d*}:e:*")}
+        found = cast("list[bytes]", client.keys("hub:{d*}:e:*"))
+        lives = {key.decode().rpartition(":")[2]: client.ttl(key) for key in found}
     assert lives.pop(kept) == -1
     assert [0 < ttl <= 300 for ttl in lives.values()] == [True]
 

@@ -20,8 +20,10 @@ from hub.live.replay import Start
 from hub.live.rooms import RoomKey
 from hub.live.tail import Tail
 from hub.live.window import Window
+from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Appended, Log
+from hub.store.scripts import script
 from tests.support.store import StoreProcess
 
 APP = "default"
@@ -139,3 +141,10 @@ class Client(Connection):
             message = json.loads(line)
             self.told.append(message)
             self.on_write(message)
+
+
+async def trim(link: Link, count: int, partition: int = 0) -> None:
+    """What the janitor does with the oldest entries."""
+    names = [keys.log(partition), keys.meta(partition)]
+    removed, _, _ = await link.run(script("trim"), names, ["9" * 15, "0", "0", "1", count])
+    assert int(removed) == count

@@ -9,7 +9,6 @@ from typing import Final
 TEXT: Final = 0x81
 CLOSE: Final = 0x88
 PONG: Final = 0x8A
-PING_FRAME: Final = b"\x89\x00"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 

@@ -94,11 +94,6 @@ def test_frames_that_are_joined_read_back_apart() -> None:
     assert [frame.data for frame in received if isinstance(frame, Frame)] == payloads
 
 
-def test_a_ping_is_a_ping() -> None:
-    frame = receive_one(frames.PING_FRAME)
-    assert (frame.opcode, frame.data) == (Opcode.PING, b"")
-
-
 @given(st.integers(4000, 4999), st.text(st.characters(codec="utf-8"), max_size=200))
 def test_a_close_frame_carries_its_code_and_as_much_of_the_reason_as_fits(code: int, reason: str) -> None:
     frame = receive_one(frames.ws_close(code, reason))

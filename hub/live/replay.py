@@ -53,6 +53,8 @@ class Replay:
         self._asked: set[int] = set()
         """The partitions that begin at a place that was asked for; the others begin now."""
         self._budget = SCAN_BUDGET
+        self._indexed_above = 0
+        """As far as it is known: see Log.indexed_above."""
 
     async def run(self, name: str, start: Start, announce: Announce) -> None:
         self._connection.replaying += 1
@@ -164,9 +166,12 @@ class Replay:
             gateway.window.floors[partition],
             gateway.position(partition),
         )
-        if self._topic is not None:
+        if self._topic is not None and after[0] > self._indexed_above:
             entries = await gateway.log.range_topic(self._key.app, self._topic, after, PAGE)
             reached = entries[-1].position if len(entries) == PAGE else floor
+            self._indexed_above = await gateway.log.indexed_above(partition)
+            if after[0] <= self._indexed_above:  # the index may have ended: read the log itself, as for a pattern
+                return
         else:
             entries = await gateway.log.range(partition, after, PAGE)
             reached = entries[-1].position if entries else floor
@@ -246,7 +251,9 @@ class Replay:
 
     def _selects(self, entry: Entry) -> bool:
         key = self._key
-        if self._topic is None and not (entry.app == key.app and matches_any(key.patterns, entry.topic)):
+        if entry.app != key.app:
+            return False
+        if entry.topic != self._topic and (self._topic is not None or not matches_any(key.patterns, entry.topic)):
             return False
         return not key.types or matches_any(key.types, entry.type)
 

@@ -48,7 +48,8 @@ def seen(partition: int, app: str, event_id: str) -> str:
 
 
 def topic_index(partition: int, app: str, topic: str) -> str:
-    """Stream of one topic, with the ids of its entries in the log. Lives for the retention after the last event."""
+    """Stream of one topic, with the ids of its entries in the log. Lives for the retention after the last event, and so
+    may end before the log does (see Log.indexed_above)."""
     return f"hub:{{p{partition}}}:t:{app}:{topic}"
 
 

@@ -145,6 +145,15 @@ class Log:
         """Up to `count` entries of one topic above a position, in order, by its index."""
         return await self._indexed("XRANGE", app, topic, f"({cursors.format_id(after)}", "+", count)
 
+    async def indexed_above(self, partition: int) -> int:
+        """The time (ms) above which topics' indexes name every entry of the log; older ones may have ended before it.
+
+        To be asked after an index was read: an index ends while one looks.
+        """
+        clock, known = await self._link.pipeline([("TIME",), ("HMGET", keys.meta(partition), "retention", "indexed")])
+        retention, indexed = (int(value or 0) for value in known)
+        return max(int(clock[0]) * 1000 + int(clock[1]) // 1000 - retention * 1000, indexed)
+
     async def range_topic_back(self, app: str, topic: str, below: Position | None, count: int) -> list[Entry]:
         """Up to `count` entries of one topic below a position, newest first, by its index."""
         top = "+" if below is None else f"({cursors.format_id(below)}"

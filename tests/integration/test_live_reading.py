@@ -172,3 +172,39 @@ async def calls(link: Link, command: str) -> int:
     stats = (await link.call("INFO", "commandstats")).decode()
     lines = [line for line in stats.splitlines() if line.startswith(f"cmdstat_{command}:")]
     return int(lines[0].partition("calls=")[2].partition(",")[0]) if lines else 0
+
+
+async def test_a_log_that_is_kept_longer_than_a_topics_index_is_replayed_all_the_same(
+    store: StoreProcess, link: Link
+) -> None:
+    """The index ends with the retention, the log when it is trimmed; and a longer retention doesn't lengthen the old."""
+
+    def wrap(link: Link, partitions: int) -> Log:
+        return Log(link, partitions=partitions, retention=1)
+
+    async def index_is_gone() -> bool:
+        return not await link.call("EXISTS", keys.topic_index(0, APP, "a.x"))
+
+    async with process(store, window=10, wrap=wrap) as short:
+        begin = short.gateway.cursor()
+        for n in range(5):
+            await short.publish("a.x", n)
+        await eventually(index_is_gone, "the index has ended")
+        await short.publish_all([("a.y", n) for n in range(20)])
+        await eventually(lambda: short.gateway.window.floors[0] > START, "the window has moved on")
+        await _gets(short, begin, 5)
+        await short.publish("a.x", 5)  # begins another index
+        await short.publish_all([("a.y", n) for n in range(20)])
+        await _gets(short, begin, 6)
+        async with process(store, window=10) as longer:
+            await longer.publish("a.y", 0)  # from now on indexes are kept for an hour
+            await eventually(index_is_gone, "the index has ended")
+            await _gets(longer, begin, 6)
+
+
+async def _gets(at: Process, after: str, count: int) -> None:
+    client = Client().open(at)
+    await client.join(at, "a.x", after)
+    assert client.of("room_joined")[0]["recovered"] is True
+    assert client.data() == list(range(count))
+    at.gateway.drop(client)

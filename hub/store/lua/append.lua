@@ -4,11 +4,18 @@
 -- ARGV: retention in seconds, then per event: app, topic, type, id, timestamp, request id, body
 -- Returns: epoch, then per event `position timestamp type`; an event that was there already begins with `=`.
 -- Errors: LOGFULL while the janitor holds the log for full. Nothing is appended then.
+-- An index lives for the retention behind its last entry, by the clock that made that entry's position. So position and
+-- retention tell which entries an index surely names (Log.indexed_above); the log may hold older ones.
 -- include epoch
 local log, meta, retention = KEYS[1], KEYS[2], ARGV[1]
-local state = redis.call('HMGET', meta, 'full', 'floor')
+local state = redis.call('HMGET', meta, 'full', 'floor', 'retention')
 if state[1] == '1' then return redis.error_reply('LOGFULL the janitor holds appends back') end
 local out = {epoch_of(meta)}
+if state[3] ~= retention then
+  -- Indexes written with a shorter one end earlier than the new one says.
+  if tonumber(state[3] or '0') < tonumber(retention) then redis.call('HSET', meta, 'indexed', store_ms()) end
+  redis.call('HSET', meta, 'retention', retention)
+end
 for n = 0, (#KEYS - 2) / 2 - 1 do
   local seen, index, a = KEYS[3 + 2 * n], KEYS[4 + 2 * n], 2 + 7 * n
   local topic = ARGV[a + 1]
@@ -18,6 +25,7 @@ for n = 0, (#KEYS - 2) / 2 - 1 do
   else
     local id = redis.call('XADD', log, '*', 'a', ARGV[a], 't', topic, 'y', ARGV[a + 2], 'i', ARGV[a + 3],
       'r', ARGV[a + 5], 'e', ARGV[a + 6])
+    local ms = string.match(id, '^%d+')
     local entry = id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2]
     redis.call('HSET', seen, topic, entry)
     -- An index that refuses names entries of a log that was lost (its last id is ahead of this log's): it begins again.
@@ -25,8 +33,9 @@ for n = 0, (#KEYS - 2) / 2 - 1 do
     if type(added) == 'table' then
       redis.call('DEL', index)
       redis.call('XADD', index, id, 'p', '')
+      redis.call('HSET', meta, 'indexed', ms)
     end
-    redis.call('EXPIRE', index, retention)
+    redis.call('PEXPIREAT', index, string.format('%.0f', ms + retention * 1000))
     out[#out + 1] = entry
   end
   -- A duplicate renews its key as well: a write, so that the durability wait behind it covers it.

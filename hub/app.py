@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,8 +30,16 @@ from hub.telemetry import configure, logger
 from hub.web import admin, deliveries, endpoints, events, ops, poll, publish, sse, tickets, topics, users, ws
 from hub.web.context import Context
 from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
+from hub.web.operation import Stages, routes
 from hub.web.server import serve
 from hub.web.tokens import Tokens
+
+OPERATIONS: Final = (
+    *publish.operations, *events.operations, *sse.operations, *poll.operations, *endpoints.operations,
+    *deliveries.operations, *admin.operations, *tickets.operations, *topics.operations, *users.operations,
+    *ops.operations,
+)  # fmt: skip
+"""The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -48,9 +56,8 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
-            *publish.routes, *events.routes, *sse.routes, *ws.routes, *endpoints.routes, *deliveries.routes,
-            *admin.routes, *ops.routes, *poll.routes, *tickets.routes,
-            *topics.routes, *users.routes,
+            *routes(OPERATIONS, Stages()),
+            *ws.routes,
         ],
         middleware=[
             Middleware(RequestContext),

@@ -8,20 +8,18 @@ from typing import Any, Final
 
 import jwt
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from hub.core.claims import DEFAULT_APP, SCOPES, Principal
-from hub.core.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from hub.core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from hub.core.event import now_text
 from hub.core.revocation import token_name, user_name
 from hub.core.topics import check_pattern, user_topic
 from hub.store.access import ApiKey
 from hub.store.revocations import LONGEST
-from hub.web.auth import authenticate
-from hub.web.context import context
-from hub.web.http import decode_body, now_ms, ok, page
+from hub.web.auth import scope
+from hub.web.context import Context
+from hub.web.http import Page, now_ms
+from hub.web.operation import Body, Call, Operation
 
 MAX_TTL: Final = 30 * 86400
 _APP: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -47,10 +45,38 @@ class RevokeInput(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
 
 
-async def create_key(request: Request) -> Response:
-    """Make a key; its text is in this answer and never again. Only the bootstrap key may name another app."""
-    principal = await authenticate(request, "admin")
-    given = await decode_body(request, KeyInput)
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key's record."""
+
+    id: str
+    app: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: str
+
+
+class NewKey(Key, frozen=True, kw_only=True):
+    """An API key, whose text is shown this once."""
+
+    key: str
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A JWT, and for how many seconds it is good."""
+
+    token: str
+    expires_in: int
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """What was named: jti, token or user."""
+
+    revoked: str
+
+
+async def create_key(call: Call[KeyInput]) -> NewKey:
+    """The key's text is in this answer and never again. Only the bootstrap key may name another app."""
+    principal, given = call.principal, call.body
     unknown = sorted(set(given.scopes) - SCOPES)
     if unknown or not given.scopes:
         raise Invalid.field("scopes", f"{unknown or 'empty'} is not allowed; choose from {', '.join(sorted(SCOPES))}")
@@ -61,36 +87,32 @@ async def create_key(request: Request) -> Response:
         raise Invalid.field("app", "must be 1 to 63 of a-z 0-9 _ - and begin with a letter or digit")
     if app != principal.app and principal.key_id != "bootstrap":
         raise Forbidden("Only the bootstrap key may make keys for another app")
-    record, key = await context(request).access.create(app, given.name, given.scopes)
-    return ok(request, {**_shown(record), "key": key}, 201)
+    record, key = await call.resources.access.create(app, given.name, given.scopes)
+    return NewKey(**msgspec.structs.asdict(_shown(record)), key=key)
 
 
-async def list_keys(request: Request) -> Response:
-    principal = await authenticate(request, "admin")
-    records = [_shown(record) for record in await context(request).access.of_app(principal.app)]
-    return page(request, records, limit=len(records), next_cursor=None)
+async def list_keys(call: Call[None]) -> Page:
+    """All of the app's, oldest first."""
+    records = [_shown(record) for record in await call.resources.access.of_app(call.app)]
+    return Page(items=records, limit=len(records), next_cursor=None)
 
 
-async def revoke_key(request: Request) -> Response:
-    """Revoke a key: the next request with it is refused, and what it has opened is closed, on every process."""
-    principal = await authenticate(request, "admin")
-    await context(request).access.revoke(principal.app, request.path_params["id"])
-    return Response(status_code=204)
+async def revoke_key(call: Call[None]) -> None:
+    """The next request with it is refused, and what it has opened is closed, on every process."""
+    await call.resources.access.revoke(call.app, call.path("id"))
 
 
-async def create_token(request: Request) -> Response:
-    """Sign a JWT for a browser: whose it is, and which topics it may receive and publish to."""
-    principal = await authenticate(request, "admin")
-    given = await decode_body(request, TokenInput)
-    secret = context(request).settings.jwt_secret
-    if secret is None or principal.app != DEFAULT_APP:
+async def create_token(call: Call[TokenInput]) -> Token:
+    """A JWT for a browser: whose it is, and which topics it may receive and publish to."""
+    settings = call.resources.settings
+    secret = settings.jwt_secret
+    if secret is None or call.app != DEFAULT_APP:
         raise Conflict("Tokens can't be signed: HUB_JWT_SECRET is not set, or this key isn't of the app default")
-    claims: dict[str, Any] = {**claims_of(given), "jti": secrets.token_hex(8)}
-    audience = context(request).settings.jwt_audience
-    if audience is not None:
-        claims["aud"] = audience
+    claims: dict[str, Any] = {**claims_of(call.body), "jti": secrets.token_hex(8)}
+    if settings.jwt_audience is not None:
+        claims["aud"] = settings.jwt_audience
     token = jwt.encode(claims, secret, algorithm="HS256")
-    return ok(request, {"token": token, "expires_in": claims["exp"] - now_ms() // 1000}, 201)
+    return Token(token, claims["exp"] - now_ms() // 1000)
 
 
 def claims_of(given: TokenInput) -> dict[str, Any]:
@@ -113,20 +135,19 @@ def claims_of(given: TokenInput) -> dict[str, Any]:
     return claims
 
 
-async def revoke_token(request: Request) -> Response:
+async def revoke_token(call: Call[RevokeInput]) -> Revoked:
     """Void a token, or all that a user was given until now, on every process: open connections end, new are refused."""
-    principal = await authenticate(request, "admin")
-    given = await decode_body(request, RevokeInput)
+    given = call.body
     what = [name for name in ("jti", "token", "user") if getattr(given, name) is not None]
     if len(what) != 1:
         raise Invalid.field("jti", f"send one of jti, token and user; {len(what)} were sent")
-    name, seconds = _revoked(request, principal, given)
+    name, seconds = _revoked(call.resources, call.principal, given)
     if seconds > 0:
-        await context(request).revocations.revoke(principal.app, name, now_ms(), seconds)
-    return ok(request, {"revoked": what[0]})
+        await call.resources.revocations.revoke(call.app, name, now_ms(), seconds)
+    return Revoked(what[0])
 
 
-def _revoked(request: Request, principal: Principal, given: RevokeInput) -> tuple[str, int]:
+def _revoked(resources: Context, principal: Principal, given: RevokeInput) -> tuple[str, int]:
     """The name that is to be revoked, and for how many seconds more it could be used."""
     if given.user is not None:
         user_topic(given.user, "user")
@@ -134,7 +155,7 @@ def _revoked(request: Request, principal: Principal, given: RevokeInput) -> tupl
     if given.jti is not None:
         return token_name(given.jti), LONGEST
     try:
-        holder = context(request).tokens.read(given.token or "")
+        holder = resources.tokens.read(given.token or "")
     except Unauthenticated as exc:
         raise Invalid.field("token", f"is none of this hub: {exc.message}") from None
     if holder.app != principal.app:
@@ -144,15 +165,24 @@ def _revoked(request: Request, principal: Principal, given: RevokeInput) -> tupl
     return token_name(holder.token_id), min(LONGEST, math.ceil(holder.expires_at - time.time()))
 
 
-def _shown(record: ApiKey) -> dict[str, Any]:
-    return {"id": record.id, "app": record.app, "name": record.name, "scopes": record.scopes,
-            "created_at": now_text(record.created_at)}  # fmt: skip
+def _shown(record: ApiKey) -> Key:
+    return Key(
+        id=record.id, app=record.app, name=record.name, scopes=record.scopes, created_at=now_text(record.created_at)
+    )
 
 
-routes = [
-    Route("/v1/keys", create_key, methods=["POST"]),
-    Route("/v1/keys", list_keys, methods=["GET"]),
-    Route("/v1/keys/{id}", revoke_key, methods=["DELETE"]),
-    Route("/v1/tokens", create_token, methods=["POST"]),
-    Route("/v1/tokens/revoke", revoke_token, methods=["POST"]),
-]
+_ADMIN: Final = scope("admin")
+operations = (
+    Operation(
+        "POST", "/v1/keys", create_key, "Make an API key", _ADMIN, body=Body(KeyInput), answer=NewKey, status=201
+    ),
+    Operation("GET", "/v1/keys", list_keys, "List API keys", _ADMIN, answer=Key, is_list=True),
+    Operation("DELETE", "/v1/keys/{id}", revoke_key, "Revoke an API key", _ADMIN, status=204, errors=(NotFound,)),
+    Operation(
+        "POST", "/v1/tokens", create_token, "Sign a token", _ADMIN,
+        body=Body(TokenInput), answer=Token, status=201, errors=(Conflict,),
+    ),
+    Operation(
+        "POST", "/v1/tokens/revoke", revoke_token, "Revoke a token", _ADMIN, body=Body(RevokeInput), answer=Revoked
+    ),
+)  # fmt: skip

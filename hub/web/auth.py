@@ -1,6 +1,7 @@
 """Credentials on requests: API keys for servers, JWTs for browsers (RFC 6750 bearer tokens)."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
@@ -9,6 +10,28 @@ from hub.core.errors import Forbidden, Unauthenticated
 from hub.web.context import Context, context
 
 COOKIE: Final = "hub_token"
+
+
+class Credential(NamedTuple):
+    """Who may call an operation: the rule in the documents' words, and the check.
+
+    `check` returns who calls, None where that is open to all; it raises Unauthenticated, Forbidden. `scope` is what an
+    API key must have. `in_url` says that the credential may also be `?token=` or `?ticket=`.
+    """
+
+    rule: str
+    check: Callable[[HTTPConnection], Awaitable[Principal | None]]
+    scope: str | None = None
+    in_url: bool = False
+
+
+def scope(name: str) -> Credential:
+    """An API key that has the scope."""
+
+    async def check(request: HTTPConnection) -> Principal:
+        return await authenticate(request, name)
+
+    return Credential(f"`{name}`", check, name)
 
 
 async def authenticate(request: HTTPConnection, scope: str) -> Principal:
@@ -81,3 +104,35 @@ def bearer(request: HTTPConnection) -> str | None:
     if kind.lower() != "bearer" or not token.strip():
         raise Unauthenticated("The Authorization header must be: Bearer KEY")
     return token.strip()
+
+
+async def _open(_request: HTTPConnection) -> None:
+    return None
+
+
+async def _holder(request: HTTPConnection) -> Principal:
+    token = bearer(request)
+    if token is None:
+        raise Unauthenticated("No credential; send Authorization: Bearer KEY or TOKEN")
+    return await identify(context(request), token)
+
+
+async def _live(request: HTTPConnection) -> Principal:
+    return _required(await authenticate_live(request))
+
+
+async def _page(request: HTTPConnection) -> Principal:
+    return _required(await authenticate_live(request, cookies=True))
+
+
+def _required(principal: Principal | None) -> Principal:
+    if principal is None:
+        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?ticket= where headers can't be set")
+    return principal
+
+
+OPEN: Final = Credential("", _open)
+HOLDER: Final = Credential("a key or a token", _holder)
+LIVE: Final = Credential("`events:subscribe` or a token", _live, "events:subscribe", in_url=True)
+PAGE: Final = Credential("`events:subscribe` or a token", _page, "events:subscribe", in_url=True)
+"""As LIVE, and by the cookie of a page."""

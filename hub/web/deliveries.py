@@ -1,84 +1,70 @@
 """Routes of deliveries and their attempts."""
 
-from datetime import UTC, datetime
+from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from hub.core.errors import Invalid
+from hub.core.errors import Conflict, InvalidCursor, NotFound, PayloadExpired
+from hub.store.deliveries import Delivery, DeliveryDetail
 from hub.store.delivery_scan import Filter
 from hub.store.records import STATUSES
-from hub.web.auth import authenticate
-from hub.web.context import context
-from hub.web.http import check_query, ok, page, query_limit
+from hub.web import query
+from hub.web.auth import scope
+from hub.web.http import Page
+from hub.web.operation import Call, Operation
 
-_QUERY = frozenset(("endpoint", "event", "status", "since", "until", "cursor", "limit"))
+ENDPOINT: Final = query.text("endpoint", "Only those of this endpoint.")
+EVENT: Final = query.text("event", "Only those of this event.")
+STATUS: Final = query.choice("status", "Only those that stand so.", *STATUSES.values())
+SINCE: Final = query.time("since", "Only those of events from this time on.")
+UNTIL: Final = query.time("until", "Only those of events before this time.")
+CURSOR: Final = query.text("cursor", "The `next_cursor` of the page before.")
 
 
-async def listing(request: Request) -> Response:
-    """GET /v1/deliveries, newest event first."""
-    principal = await authenticate(request, "endpoints:read")
-    check_query(request, _QUERY)
-    limit = query_limit(request)
-    query = request.query_params
+async def listing(call: Call[None]) -> Page:
+    """Newest event first."""
+    request, limit = call.request, query.LIMIT.of(call.request)
     wanted = Filter(
-        endpoint=query.get("endpoint"),
-        event=query.get("event"),
-        status=_status(query.get("status")),
-        since=_time(request, "since"),
-        until=_time(request, "until"),
+        endpoint=ENDPOINT.of(request),
+        event=EVENT.of(request),
+        status=STATUS.of(request),
+        since=SINCE.of(request),
+        until=UNTIL.of(request),
     )
-    items, next_cursor = await context(request).deliveries.page(
-        principal.app, wanted, limit=limit, cursor=query.get("cursor")
-    )
-    return page(request, items, limit=limit, next_cursor=next_cursor)
+    items, next_cursor = await call.resources.deliveries.page(call.app, wanted, limit=limit, cursor=CURSOR.of(request))
+    return Page(items=items, limit=limit, next_cursor=next_cursor)
 
 
-async def read(request: Request) -> Response:
-    """GET /v1/deliveries/{id}, with its attempts."""
-    principal = await authenticate(request, "endpoints:read")
-    return ok(request, await context(request).deliveries.get(principal.app, request.path_params["id"]))
+async def read(call: Call[None]) -> DeliveryDetail:
+    """A delivery with its attempts, oldest first."""
+    return await call.resources.deliveries.get(call.app, call.path("id"))
 
 
-async def retry(request: Request) -> Response:
-    """POST /v1/deliveries/{id}/retry: 202; it is owed once more."""
-    principal = await authenticate(request, "endpoints:write")
-    return ok(request, await context(request).deliveries.retry(principal.app, request.path_params["id"]), 202)
+async def retry(call: Call[None]) -> Delivery:
+    """An ended delivery is owed once more."""
+    return await call.resources.deliveries.retry(call.app, call.path("id"))
 
 
-async def cancel(request: Request) -> Response:
-    """POST /v1/deliveries/{id}/cancel: nothing more is tried."""
-    principal = await authenticate(request, "endpoints:write")
-    return ok(request, await context(request).deliveries.cancel(principal.app, request.path_params["id"]))
+async def cancel(call: Call[None]) -> Delivery:
+    """Nothing more is tried."""
+    return await call.resources.deliveries.cancel(call.app, call.path("id"))
 
 
-def _status(text: str | None) -> str | None:
-    if text is not None and text not in STATUSES.values():
-        raise Invalid.field("status", f"{text[:40]!r} is not a status; allowed: {', '.join(STATUSES.values())}")
-    return text
-
-
-def _time(request: Request, name: str) -> int | None:
-    """A query parameter's RFC 3339 time in ms."""
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(
-            text.replace(" ", "+").upper()
-        )  # an unescaped + of an offset arrives as a space
-        moment = parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp()
-        if moment < 0:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise Invalid.field(name, f"{text[:40]!r} is not an RFC 3339 time such as 2026-01-31T08:00:00Z") from None
-    return round(moment * 1000)
-
-
-routes: list[Route] = [
-    Route("/v1/deliveries", listing, methods=["GET"]),
-    Route("/v1/deliveries/{id}", read, methods=["GET"]),
-    Route("/v1/deliveries/{id}/retry", retry, methods=["POST"]),
-    Route("/v1/deliveries/{id}/cancel", cancel, methods=["POST"]),
-]
+_READ: Final = scope("endpoints:read")
+_WRITE: Final = scope("endpoints:write")
+operations = (
+    Operation(
+        "GET", "/v1/deliveries", listing, "List deliveries", _READ,
+        query=(ENDPOINT, EVENT, STATUS, SINCE, UNTIL, CURSOR, query.LIMIT),
+        answer=Delivery, is_list=True, errors=(InvalidCursor,),
+    ),
+    Operation(
+        "GET", "/v1/deliveries/{id}", read, "Read one delivery", _READ, answer=DeliveryDetail, errors=(NotFound,)
+    ),
+    Operation(
+        "POST", "/v1/deliveries/{id}/retry", retry, "Retry a delivery", _WRITE,
+        answer=Delivery, status=202, errors=(NotFound, Conflict, PayloadExpired),
+    ),
+    Operation(
+        "POST", "/v1/deliveries/{id}/cancel", cancel, "Cancel a delivery", _WRITE,
+        answer=Delivery, errors=(NotFound, Conflict),
+    ),
+)  # fmt: skip

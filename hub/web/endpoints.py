@@ -1,81 +1,106 @@
 """Routes of webhook endpoints."""
 
-from typing import Any
+from typing import Final
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from hub.core.endpoint import EndpointInput, EndpointPatch
-from hub.core.errors import InvalidCursor
+from hub.core.errors import Conflict, EndpointUrlForbidden, InvalidCursor, NotConfigured, NotFound
 from hub.core.rotation import Rotation
+from hub.store.endpoints import Endpoint, SigningSecrets
 from hub.store.records import is_endpoint_id
-from hub.web.auth import authenticate
-from hub.web.context import context
-from hub.web.http import check_query, decode_body, ok, page, query_limit
+from hub.web import query
+from hub.web.auth import scope
+from hub.web.http import Page
+from hub.web.operation import Body, Call, Operation
 
 
-async def create(request: Request) -> Response:
-    """POST /v1/endpoints: 201 with the endpoint and, this once, its secret."""
-    principal = await authenticate(request, "endpoints:write")
-    given = await decode_body(request, EndpointInput)
-    endpoint, secret = await context(request).endpoints.create(principal.app, given)
-    data: dict[str, Any] = {**msgspec.structs.asdict(endpoint), "secret": secret}
-    return ok(request, data, 201)
+def _check_id(text: str, name: str) -> str:
+    if text and not is_endpoint_id(text):
+        raise InvalidCursor.field(name, "is not a cursor of this listing; pass one back exactly as an answer had it")
+    return text
 
 
-async def listing(request: Request) -> Response:
-    """GET /v1/endpoints, newest first."""
-    principal = await authenticate(request, "endpoints:read")
-    check_query(request, frozenset(("after", "limit")))
-    limit = query_limit(request)
-    below = request.query_params.get("after")
-    if below and not is_endpoint_id(below):
-        raise InvalidCursor.field("after", "is not a cursor of this listing; pass one back exactly as an answer had it")
-    items, next_cursor = await context(request).endpoints.page(principal.app, limit=limit, below=below)
-    return page(request, items, limit=limit, next_cursor=next_cursor)
+AFTER: Final = query.text("after", "The `next_cursor` of the page before.", _check_id)
 
 
-async def read(request: Request) -> Response:
-    """GET /v1/endpoints/{id}."""
-    principal = await authenticate(request, "endpoints:read")
-    return ok(request, await context(request).endpoints.get(principal.app, request.path_params["id"]))
+class NewEndpoint(Endpoint, frozen=True, kw_only=True):
+    """An endpoint and, this once, its secret."""
+
+    secret: str
 
 
-async def update(request: Request) -> Response:
-    """PATCH /v1/endpoints/{id}: what is absent stays."""
-    principal = await authenticate(request, "endpoints:write")
-    given = await decode_body(request, EndpointPatch)
-    return ok(request, await context(request).endpoints.update(principal.app, request.path_params["id"], given))
+class Deleted(msgspec.Struct, frozen=True):
+    """What is gone."""
+
+    id: str
+    deleted: bool = True
 
 
-async def delete(request: Request) -> Response:
-    """DELETE /v1/endpoints/{id}: nothing more is owed to it."""
-    principal = await authenticate(request, "endpoints:write")
-    await context(request).endpoints.delete(principal.app, request.path_params["id"])
-    return ok(request, {"id": request.path_params["id"], "deleted": True})
+async def create(call: Call[EndpointInput]) -> NewEndpoint:
+    """The answer has the endpoint's secret, this once."""
+    endpoint, secret = await call.resources.endpoints.create(call.app, call.body)
+    return NewEndpoint(**msgspec.structs.asdict(endpoint), secret=secret)
 
 
-async def secret(request: Request) -> Response:
-    """GET /v1/endpoints/{id}/secret: what the receiver verifies with, for whoever may change the endpoint."""
-    principal = await authenticate(request, "endpoints:write")
-    return ok(request, await context(request).endpoints.secrets(principal.app, request.path_params["id"]))
+async def listing(call: Call[None]) -> Page:
+    """Newest first."""
+    limit = query.LIMIT.of(call.request)
+    items, after = await call.resources.endpoints.page(call.app, limit=limit, below=AFTER.of(call.request))
+    return Page(items=items, limit=limit, next_cursor=after)
 
 
-async def rotate(request: Request) -> Response:
-    """POST /v1/endpoints/{id}/secret/rotate: another secret; the old one signs beside it for the grace."""
-    principal = await authenticate(request, "endpoints:write")
-    given = await decode_body(request, Rotation)
-    return ok(request, await context(request).endpoints.rotate(principal.app, request.path_params["id"], given))
+async def read(call: Call[None]) -> Endpoint:
+    """An endpoint, how it does included."""
+    return await call.resources.endpoints.get(call.app, call.path("id"))
 
 
-routes: list[Route] = [
-    Route("/v1/endpoints", create, methods=["POST"]),
-    Route("/v1/endpoints", listing, methods=["GET"]),
-    Route("/v1/endpoints/{id}", read, methods=["GET"]),
-    Route("/v1/endpoints/{id}", update, methods=["PATCH"]),
-    Route("/v1/endpoints/{id}", delete, methods=["DELETE"]),
-    Route("/v1/endpoints/{id}/secret", secret, methods=["GET"]),
-    Route("/v1/endpoints/{id}/secret/rotate", rotate, methods=["POST"]),
-]
+async def update(call: Call[EndpointPatch]) -> Endpoint:
+    """What is absent stays; null sets what has a default back to it."""
+    return await call.resources.endpoints.update(call.app, call.path("id"), call.body)
+
+
+async def delete(call: Call[None]) -> Deleted:
+    """Nothing more is owed to it, and what was queued is cancelled."""
+    await call.resources.endpoints.delete(call.app, call.path("id"))
+    return Deleted(call.path("id"))
+
+
+async def secret(call: Call[None]) -> SigningSecrets:
+    """What the receiver verifies with, for whoever may change the endpoint."""
+    return await call.resources.endpoints.secrets(call.app, call.path("id"))
+
+
+async def rotate(call: Call[Rotation]) -> SigningSecrets:
+    """Another secret; the old one signs beside it for the grace."""
+    return await call.resources.endpoints.rotate(call.app, call.path("id"), call.body)
+
+
+_READ: Final = scope("endpoints:read")
+_WRITE: Final = scope("endpoints:write")
+operations = (
+    Operation(
+        "POST", "/v1/endpoints", create, "Register a webhook", _WRITE,
+        body=Body(EndpointInput), answer=NewEndpoint, status=201, errors=(EndpointUrlForbidden, NotConfigured),
+    ),
+    Operation(
+        "GET", "/v1/endpoints", listing, "List endpoints", _READ,
+        query=(AFTER, query.LIMIT), answer=Endpoint, is_list=True, errors=(InvalidCursor,),
+    ),
+    Operation("GET", "/v1/endpoints/{id}", read, "Read one endpoint", _READ, answer=Endpoint, errors=(NotFound,)),
+    Operation(
+        "PATCH", "/v1/endpoints/{id}", update, "Change an endpoint", _WRITE,
+        body=Body(EndpointPatch), answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict),
+    ),
+    Operation(
+        "DELETE", "/v1/endpoints/{id}", delete, "Delete an endpoint", _WRITE, answer=Deleted, errors=(NotFound,)
+    ),
+    Operation(
+        "GET", "/v1/endpoints/{id}/secret", secret, "Read an endpoint's secrets", _WRITE,
+        answer=SigningSecrets, errors=(NotFound, NotConfigured),
+    ),
+    Operation(
+        "POST", "/v1/endpoints/{id}/secret/rotate", rotate, "Rotate an endpoint's secret", _WRITE,
+        body=Body(Rotation), answer=SigningSecrets, errors=(NotFound, Conflict, NotConfigured),
+    ),
+)  # fmt: skip

@@ -1,50 +1,61 @@
 """`GET /v1/events`, `/v1/events/{id}`: reading the log."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from hub.core.errors import Invalid
+from hub.core.errors import InvalidCursor, NotFound
 from hub.core.topics import check_pattern, check_type_pattern
 from hub.store import listing
 from hub.store.log import Entry
-from hub.web.auth import authenticate
-from hub.web.context import context
-from hub.web.http import check_query, ok, page, query_cursor, query_limit
+from hub.web import query
+from hub.web.auth import scope
+from hub.web.http import Page
+from hub.web.operation import Call, Operation
 
-_PARAMETERS: Final = frozenset({"topic", "type", "after", "before", "limit", "order"})
+TOPIC: Final = query.text("topic", "A topic, or a pattern of topics.", check_pattern)
+TYPES: Final = query.texts("type", "A type, or a pattern of types; any of those given.", check_type_pattern)
+AFTER: Final = query.cursor("after", "Only events after this cursor.")
+BEFORE: Final = query.cursor("before", "Only events before this cursor.")
+ORDER: Final = query.choice("order", "Oldest or newest first.", "asc", "desc", default="asc")
 
 
-async def list_events(request: Request) -> Response:
+class EventOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event, with its cursor beside it."""
+
+    id: str
+    type: str
+    topic: str
+    timestamp: str
+    data: Any
+    cursor: str
+    source: str | None = None
+    subject: str | None = None
+    dataschema: str | None = None
+    extensions: dict[str, str | int | bool] | None = None
+
+
+async def list_events(call: Call[None]) -> Page:
     """Oldest first, or newest first with `order=desc`. A short page with `has_more` looked at much else."""
-    principal = await authenticate(request, "events:read")
-    check_query(request, _PARAMETERS)
-    query = request.query_params
-    order = query.get("order", "asc")
-    if order not in ("asc", "desc"):
-        raise Invalid.field("order", f"{order[:40]!r} is not an order; allowed: asc, desc")
-    limit = query_limit(request)
+    request, limit = call.request, query.LIMIT.of(call.request)
     found = await listing.page(
-        context(request).log,
-        principal.app,
-        topic=check_pattern(query.get("topic", "**"), "topic"),
-        types=tuple(check_type_pattern(kind, "type") for kind in query.getlist("type")),
-        after=query_cursor(request, "after"),
-        before=query_cursor(request, "before"),
+        call.resources.log,
+        call.app,
+        topic=TOPIC.of(request) or "**",
+        types=TYPES.of(request),
+        after=AFTER.of(request),
+        before=BEFORE.of(request),
         limit=limit,
-        newest_first=order == "desc",
+        newest_first=ORDER.of(request) == "desc",
     )
     items = [with_cursor(entry, cursor) for entry, cursor in found.entries]
-    return page(request, items, limit=limit, next_cursor=found.next_cursor)
+    return Page(items=items, limit=limit, next_cursor=found.next_cursor)
 
 
-async def read_event(request: Request) -> Response:
-    principal = await authenticate(request, "events:read")
-    entry, cursor = await context(request).log.find(principal.app, request.path_params["id"])
-    return ok(request, with_cursor(entry, cursor))
+async def read_event(call: Call[None]) -> msgspec.Raw:
+    """An event by its id."""
+    entry, cursor = await call.resources.log.find(call.app, call.path("id"))
+    return with_cursor(entry, cursor)
 
 
 def with_cursor(entry: Entry, cursor: str) -> msgspec.Raw:
@@ -52,7 +63,11 @@ def with_cursor(entry: Entry, cursor: str) -> msgspec.Raw:
     return msgspec.Raw(entry.body[:-1] + b',"cursor":"%b"}' % cursor.encode())
 
 
-routes = [
-    Route("/v1/events", list_events, methods=["GET"]),
-    Route("/v1/events/{id:path}", read_event, methods=["GET"]),
-]
+_READ: Final = scope("events:read")
+operations = (
+    Operation(
+        "GET", "/v1/events", list_events, "List the log", _READ,
+        query=(TOPIC, TYPES, AFTER, BEFORE, query.LIMIT, ORDER), answer=EventOut, is_list=True, errors=(InvalidCursor,),
+    ),
+    Operation("GET", "/v1/events/{id:path}", read_event, "Read one event", _READ, answer=EventOut, errors=(NotFound,)),
+)  # fmt: skip

@@ -1,19 +1,16 @@
-"""HTTP's common shapes: the envelopes, error answers, request bodies and query parameters."""
+"""HTTP's common shapes: the envelopes, error answers and request bodies."""
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from hub.core import cursor as cursors
-from hub.core.cursor import Cursor
-from hub.core.errors import HubError, Invalid, PayloadTooLarge, UnsupportedMediaType, from_msgspec
+from hub.core.errors import HubError, PayloadTooLarge, UnsupportedMediaType
 from hub.core.event import now_text
 
-T = TypeVar("T")
 MAX_BODY = 64 * 1024
 """Bytes of a request body, except for publishing."""
 
@@ -29,13 +26,21 @@ def ok(request: HTTPConnection, data: Any, status: int = 200) -> Response:
     return _json({"success": True, "data": data, "meta": _meta(request)}, status)
 
 
-def page(
-    request: HTTPConnection, items: Sequence[Any], *, limit: int, next_cursor: str | None, **more: Any
-) -> Response:
-    """A list's answer, with its pagination and what `more` adds to that. `next_cursor` is None at the end."""
-    pagination = {"next_cursor": next_cursor, "prev_cursor": None, "limit": limit, "has_more": next_cursor is not None,
-                  **more}  # fmt: skip
-    return _json({"success": True, "data": items, "pagination": pagination, "meta": _meta(request)}, 200)
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a list. A cursor is None at that end; `more` is what else the pagination says."""
+
+    items: Sequence[Any]
+    limit: int
+    next_cursor: str | None
+    prev_cursor: str | None = None
+    more: dict[str, Any] = {}
+
+
+def page(request: HTTPConnection, found: Page) -> Response:
+    """A list's answer, with its pagination."""
+    pagination = {"next_cursor": found.next_cursor, "prev_cursor": found.prev_cursor, "limit": found.limit,
+                  "has_more": found.next_cursor is not None, **found.more}  # fmt: skip
+    return _json({"success": True, "data": found.items, "pagination": pagination, "meta": _meta(request)}, 200)
 
 
 def failed(request: HTTPConnection, exc: HubError) -> Response:
@@ -65,9 +70,9 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
 
-async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str] = ("application/json",)) -> bytes:
-    """The request's body as bytes, of one of these types. Raises UnsupportedMediaType, PayloadTooLarge."""
-    if (kind := content_type(request)) not in kinds:
+async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str] | None = None) -> bytes:
+    """The request's body as bytes, of one of these types or any. Raises UnsupportedMediaType, PayloadTooLarge."""
+    if kinds is not None and (kind := content_type(request)) not in kinds:
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send {' or '.join(kinds)}")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -80,36 +85,6 @@ async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str
             raise PayloadTooLarge(f"The body is over {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-async def decode_body(request: Request, shape: type[T]) -> T:
-    """The request's JSON body as a struct, or Invalid naming the field. An empty body is an empty object."""
-    try:
-        return msgspec.json.decode(await read_body(request) or b"{}", type=shape)
-    except msgspec.MsgspecError as exc:
-        raise from_msgspec(exc) from None
-    except RecursionError:
-        raise Invalid.field("body", "is nested too deep") from None
-
-
-def query_limit(request: HTTPConnection, default: int = 50, most: int = 500, name: str = "limit") -> int:
-    """A number from 1 to `most` in the query, or Invalid."""
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise Invalid.field(name, f"{text[:40]!r} is not a number from 1 to {most}")
-    return int(text)
-
-
-def query_cursor(request: HTTPConnection, name: str) -> Cursor:
-    text = request.query_params.get(name)
-    return cursors.decode(text, name) if text else ()
-
-
-def check_query(request: HTTPConnection, allowed: frozenset[str]) -> None:
-    """Raise Invalid for a parameter that the route doesn't know, so that a misspelt filter never widens a result."""
-    for name in request.query_params:
-        if name not in allowed:
-            raise Invalid.field(name[:80], f"is not a parameter here; allowed: {', '.join(sorted(allowed))}")
 
 
 def _meta(request: HTTPConnection) -> dict[str, str]:

@@ -3,24 +3,33 @@
 import asyncio
 from typing import Final
 
-from starlette.requests import Request
+import msgspec
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from hub.core.errors import HubError
-from hub.web.context import Context, context
+from hub.web.auth import OPEN
+from hub.web.context import Context
+from hub.web.operation import Call, Operation
 
 TAIL_WITHIN: Final = 1.0
 """Seconds that the tail has to reach what is in the log now."""
 
 
-async def live(request: Request) -> Response:
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`ok`, or `unavailable` with what is wrong, by part."""
+
+    status: str
+    faults: dict[str, str] = {}
+
+
+async def live(_call: Call[None]) -> Response:
+    """The process is alive."""
     return JSONResponse({"status": "ok"})
 
 
-async def ready(request: Request) -> Response:
+async def ready(call: Call[None]) -> Response:
     """200 when the store answers and the tail is not behind; else 503 with the reasons. Open to all: says no secret."""
-    faults = await _faults(context(request))
+    faults = await _faults(call.resources)
     if faults:
         return JSONResponse({"status": "unavailable", "faults": faults}, 503, {"retry-after": "1"})
     return JSONResponse({"status": "ok"})
@@ -42,4 +51,8 @@ async def _faults(resources: Context) -> dict[str, str]:
     return {} if gateway.fault is None else {"tail": gateway.fault}
 
 
-routes = [Route("/health/live", live), Route("/health/ready", ready)]
+_JSON: Final = "application/json"
+operations = (
+    Operation("GET", "/health/live", live, "Is the process alive?", OPEN, answer=Health, media=_JSON),
+    Operation("GET", "/health/ready", ready, "Can an event travel now?", OPEN, answer=Health, media=_JSON),
+)

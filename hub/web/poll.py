@@ -2,46 +2,45 @@
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from hub.core.errors import Invalid, Unauthenticated
+from hub.core.errors import InvalidCursor, Unauthenticated
 from hub.live.gateway import Gateway
 from hub.live.polling import Polling
 from hub.live.replay import Start
 from hub.live.rooms import RoomKey
-from hub.web.auth import authenticate_live
-from hub.web.context import context
-from hub.web.http import check_query, page, query_cursor, query_limit
-from hub.web.selection import selection
+from hub.web import query
+from hub.web.auth import LIVE
+from hub.web.events import EventOut
+from hub.web.http import Page, page
+from hub.web.operation import Call, Operation
+from hub.web.selection import TOPICS, TYPES, selection
 
 WAIT: Final = 25.0
 MAX_WAIT: Final = 60.0
 _NAME: Final = "poll"
-_PARAMETERS: Final = frozenset({"topic", "type", "after", "wait", "limit", "token", "ticket"})
+AFTER: Final = query.cursor("after", "Only events after this cursor; without one, from now on.")
+HOW_LONG: Final = query.seconds("wait", "How many seconds to wait for an event.", default=WAIT, most=MAX_WAIT)
+LIMIT: Final = query.number("limit", "How many events an answer has at most.", default=100, most=500)
 _CLIENT_GONE: Final = 499
 """What the log shows for a client that didn't wait; nobody gets it."""
 
 
-async def poll(request: Request) -> Response:
+async def poll(call: Call[None]) -> Response:
     """The events after the cursor, at once if there are any, else the first that come; without a cursor from now on."""
-    principal = await authenticate_live(request)
-    if principal is None:
-        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?ticket= where headers can't be set")
-    check_query(request, _PARAMETERS)
+    request, principal, resources = call.request, call.principal, call.resources
     patterns, types = selection(request, principal)
-    wait, limit = _wait(request), query_limit(request, default=100)
-    start = Start(query_cursor(request, "after") or None)
+    wait, limit = HOW_LONG.of(request), LIMIT.of(request)
+    start = Start(AFTER.of(request) or None)
     if request.method == "HEAD":
         return Response(headers={"cache-control": "no-store"}, media_type="application/json")
-    gateway = context(request).gateway
-    gateway.check_room_for(principal.app, context(request).settings.max_connections_per_app)
+    gateway = resources.gateway
+    gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
     connection = Polling(limit)
     gateway.admit(connection, principal)
     gateway.add(connection)
@@ -93,20 +92,18 @@ def _answer(request: Request, connection: Polling, limit: int) -> Response:
         for cursor, body in connection.events
     ]
     more = {} if connection.recovered is None else {"recovered": connection.recovered}
-    response = page(request, events, limit=limit, next_cursor=connection.cursor, has_more=connection.full, **more)
+    response = page(
+        request,
+        Page(items=events, limit=limit, next_cursor=connection.cursor, more={"has_more": connection.full, **more}),
+    )
     response.headers["cache-control"] = "no-store"
     return response
 
 
-def _wait(request: Request) -> float:
-    text = request.query_params.get("wait", str(WAIT))
-    try:
-        wait = float(text)
-    except ValueError:
-        wait = math.nan
-    if not 0 <= wait <= MAX_WAIT:
-        raise Invalid.field("wait", f"{text[:40]!r} is not a number of seconds from 0 to {MAX_WAIT:.0f}")
-    return wait
-
-
-routes = [Route("/v1/poll", poll, methods=["GET"])]
+operations = (
+    Operation(
+        "GET", "/v1/poll", poll, "Poll for events", LIVE,
+        query=(TOPICS, TYPES, AFTER, HOW_LONG, LIMIT, query.TOKEN, query.TICKET),
+        answer=EventOut, is_list=True, errors=(InvalidCursor,),
+    ),
+)  # fmt: skip

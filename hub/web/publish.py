@@ -3,61 +3,76 @@
 import re
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from hub.core import cloudevents
 from hub.core import event as events
-from hub.core.errors import Invalid
+from hub.core.errors import Invalid, LogFull, UnsupportedMediaType
 from hub.core.event import Event, EventInput
 from hub.store.control import send_ephemeral
 from hub.store.log import Appended
-from hub.web.auth import authenticate
-from hub.web.context import Context, context
-from hub.web.http import content_type, now_ms, ok, read_body, request_id
+from hub.web.auth import scope
+from hub.web.context import Context
+from hub.web.http import content_type, now_ms, request_id
+from hub.web.operation import Body, Call, Operation
 
 _KINDS: Final = ("application/json", cloudevents.STRUCTURED, cloudevents.BATCH)
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
-async def publish(request: Request) -> Response:
-    principal = await authenticate(request, "events:publish")
-    items, is_batch = await _items(request)
-    resources = context(request)
-    key = request.headers.get("idempotency-key")
+class Given(msgspec.Struct, frozen=True):
+    """What a request publishes, and whether as a batch."""
+
+    items: list[EventInput]
+    is_batch: bool
+
+
+class Published(msgspec.Struct, frozen=True):
+    """An event's receipt. `cursor` is null for an ephemeral one; a duplicate's is the first event's."""
+
+    id: str
+    cursor: str | None
+    topic: str
+    type: str
+    timestamp: str
+    duplicate: bool
+
+
+async def publish(call: Call[Given]) -> Any:
+    """One event, or an array of up to 1000, which is checked as a whole. It is answered once it is durable."""
+    key = call.request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise Invalid.field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
-    now, most = now_ms(), resources.settings.max_event_bytes
+    given, app, now, most = call.body, call.app, now_ms(), call.resources.settings.max_event_bytes
     built = [
         events.build(
             item,
-            id=_id(item, principal.app, key, index, now),
+            id=_id(item, app, key, index, now),
             now_ms=now,
             max_bytes=most,
-            prefix=f"[{index}]." if is_batch else "",
+            prefix=f"[{index}]." if given.is_batch else "",
         )
-        for index, item in enumerate(items)
+        for index, item in enumerate(given.items)
     ]
-    answers = await publish_all(resources, principal.app, built, request_id(request))
-    return ok(request, answers if is_batch else answers[0], 202)
+    answers = await publish_all(call.resources, app, built, request_id(call.request))
+    return answers if given.is_batch else answers[0]
 
 
-async def _items(request: Request) -> tuple[list[EventInput], bool]:
-    """What the request publishes, and whether as a batch: the hub's own JSON, or CloudEvents in any of three modes."""
+def _parse(request: Request, body: bytes) -> Given:
+    """The hub's own JSON, or CloudEvents in any of three modes."""
     kind = content_type(request)
-    if cloudevents.HEADER in request.headers and kind not in (cloudevents.STRUCTURED, cloudevents.BATCH):
-        # Its type is the data's, and judged as such.
-        body = await read_body(request, events.MAX_BATCH_BYTES, (kind,))
-        return cloudevents.parse_binary(request.headers, body), False
-    body = await read_body(request, events.MAX_BATCH_BYTES, _KINDS)
-    if kind == _KINDS[0]:
-        return events.parse(body)
-    is_batch = kind == cloudevents.BATCH
-    return cloudevents.parse(body, is_batch), is_batch
+    if kind == cloudevents.STRUCTURED or kind == cloudevents.BATCH:
+        is_batch = kind == cloudevents.BATCH
+        return Given(cloudevents.parse(body, is_batch), is_batch)
+    if cloudevents.HEADER in request.headers:  # its type is the data's, and judged as such
+        return Given(cloudevents.parse_binary(request.headers, body), False)
+    if kind != "application/json":
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send {' or '.join(_KINDS)}")
+    return Given(*events.parse(body))
 
 
-async def publish_all(resources: Context, app: str, built: list[Event], request: str) -> list[dict[str, Any]]:
+async def publish_all(resources: Context, app: str, built: list[Event], request: str) -> list[Published]:
     """Append the events (send the ephemeral ones); returns each one's answer, in order."""
     lasting = [event for event in built if not event.ephemeral]
     appended = iter(await resources.log.append(app, lasting, request) if lasting else ())
@@ -72,14 +87,20 @@ def _id(item: EventInput, app: str, key: str | None, index: int, now: int) -> st
     return events.new_id(now) if key is None else events.derived_id(app, key, index)
 
 
-def _answer(appended: Appended) -> dict[str, Any]:
-    return {"id": appended.id, "cursor": appended.cursor, "topic": appended.topic, "type": appended.type,
-            "timestamp": appended.timestamp, "duplicate": appended.duplicate}  # fmt: skip
+def _answer(appended: Appended) -> Published:
+    return Published(
+        appended.id, appended.cursor, appended.topic, appended.type, appended.timestamp, appended.duplicate
+    )
 
 
-def _ephemeral(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "cursor": None, "topic": event.topic, "type": event.type,
-            "timestamp": event.timestamp, "duplicate": False}  # fmt: skip
+def _ephemeral(event: Event) -> Published:
+    return Published(event.id, None, event.topic, event.type, event.timestamp, False)
 
 
-routes = [Route("/v1/events", publish, methods=["POST"])]
+operations = (
+    Operation(
+        "POST", "/v1/events", publish, "Publish events", scope("events:publish"),
+        body=Body(Given, media=None, limit=events.MAX_BATCH_BYTES, parse=_parse),
+        answer=Published | list[Published], status=202, errors=(LogFull,),
+    ),
+)  # fmt: skip

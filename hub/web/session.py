@@ -224,7 +224,7 @@ class Session:
         )
         self._principal.require_publish(built.topic)
         (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
-        self._answer("ack", message.ref, id=done["id"], cursor=done["cursor"], duplicate=done["duplicate"] or None)
+        self._answer("ack", message.ref, id=done.id, cursor=done.cursor, duplicate=done.duplicate or None)
 
     async def _authenticate(self, message: Authenticate) -> None:
         """A new token for the same user: the connection lives on until that one ends."""

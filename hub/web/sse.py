@@ -6,28 +6,31 @@ from typing import Final
 from sse_starlette import sse
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Cursor
-from hub.core.errors import Invalid, NotAcceptable, Unauthenticated
+from hub.core.errors import Invalid, InvalidCursor, NotAcceptable
 from hub.live import notices
 from hub.live.connection import PlainConnection, RawConnection
 from hub.live.replay import Start
 from hub.live.rooms import RoomKey
-from hub.web.auth import authenticate_live
+from hub.web import query
+from hub.web.auth import PAGE
 from hub.web.context import context
-from hub.web.http import check_query, query_limit, request_id
+from hub.web.http import request_id
 from hub.web.listening import Listening
+from hub.web.operation import Call, Operation
 from hub.web.protocols import EXTENSION, LiveHttp
-from hub.web.selection import selection
+from hub.web.selection import TOPICS, TYPES, selection
 
 MAX_HISTORY: Final = 1000
 HEARTBEAT: Final = 15.0
-_PARAMETERS: Final = frozenset({"topic", "type", "history", "after", "last_event_id", "named", "token",
-                                      "ticket"})  # fmt: skip
+HISTORY: Final = query.number("history", "How many past events to begin with.", default=0, least=1, most=MAX_HISTORY)
+LAST_EVENT_ID: Final = query.cursor("last_event_id", "As the header Last-Event-ID, for who can't set it.")
+AFTER: Final = query.cursor("after", "Only events after this cursor.")
+NAMED: Final = query.flag("named", "1 gives each event its type as the name that EventSource listeners go by.")
 _HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
@@ -37,17 +40,15 @@ _HEADERS: Final = {
 sse.AppStatus.disable_automatic_graceful_drain()
 
 
-async def stream(request: Request) -> Response:
-    principal = await authenticate_live(request, cookies=True)
-    if principal is None:
-        raise Unauthenticated("No credential; send Authorization: Bearer TOKEN, or ?ticket= where headers can't be set")
-    check_query(request, _PARAMETERS)
+async def stream(call: Call[None]) -> Response:
+    """Server-sent events, resumed by the header Last-Event-ID. Without a cursor it begins now."""
+    request, principal, resources = call.request, call.principal, call.resources
     _check_accept(request)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
-    context(request).gateway.check_room_for(principal.app, context(request).settings.max_connections_per_app)
+    resources.gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
     patterns, types = selection(request, principal)
-    named = _named(request)
+    named = NAMED.of(request)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
     key = RoomKey(principal.app, patterns, types, "sse", framed, named)
@@ -55,7 +56,7 @@ async def stream(request: Request) -> Response:
     if framed:
         return RawStream(raw, request, principal, key, start)
     connection = PlainConnection("sse", HEARTBEAT)
-    listening = Listening(context(request).gateway, connection, request_id(request))
+    listening = Listening(resources.gateway, connection, request_id(request))
     return sse.EventSourceResponse(_blocks(connection, listening, principal, key, start), headers=_HEADERS, ping=2**31)
 
 
@@ -90,23 +91,15 @@ async def _blocks(
         listening.end()
 
 
-def _named(request: Request) -> bool:
-    named = request.query_params.get("named", "0")
-    if named not in ("0", "1"):
-        raise Invalid.field("named", f"{named[:40]!r} is not allowed; send 1 or 0")
-    return named == "1"
-
-
 def _start(request: Request) -> Start:
     """Where to begin, in the order Last-Event-ID, last_event_id, after, history."""
-    query = request.query_params
-    history = query_limit(request, default=0, most=MAX_HISTORY, name="history") if "history" in query else 0
+    history = HISTORY.of(request)
     # A header that isn't a cursor of ours comes from a stream of another server: that asks for what can't be honoured.
     if header := request.headers.get("last-event-id"):
         return Start(_tolerant(header))
-    for name in ("last_event_id", "after"):
-        if text := query.get(name):
-            return Start(cursors.decode(text, name))
+    for given in (LAST_EVENT_ID, AFTER):
+        if cursor := given.of(request):
+            return Start(cursor)
     return Start(history=history)
 
 
@@ -123,4 +116,10 @@ def _check_accept(request: Request) -> None:
         raise NotAcceptable("This is a stream of server-sent events; send Accept: text/event-stream")
 
 
-routes = [Route("/v1/stream", stream, methods=["GET"])]
+operations = (
+    Operation(
+        "GET", "/v1/stream", stream, "Stream events", PAGE,
+        query=(TOPICS, TYPES, HISTORY, AFTER, LAST_EVENT_ID, NAMED, query.TOKEN, query.TICKET),
+        media="text/event-stream", errors=(InvalidCursor, NotAcceptable),
+    ),
+)  # fmt: skip

@@ -4,54 +4,55 @@ import time
 from typing import Final
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from hub.core.claims import Principal, from_jwt
-from hub.core.errors import Unauthenticated
+from hub.core.errors import Invalid
 from hub.web.admin import TokenInput, claims_of
-from hub.web.auth import bearer, identify
-from hub.web.context import context
-from hub.web.http import decode_body, ok
+from hub.web.auth import HOLDER
+from hub.web.operation import Body, Call, Operation
 
-TTL: Final = 3600
-
-
-class OwnInput(msgspec.Struct, forbid_unknown_fields=True):
-    """What the holder of a token may say: the ticket is for itself."""
-
-    ttl: int = TTL
+_OWN: Final = ("user", "subscribe", "publish", "presence")
 
 
-async def create_ticket(request: Request) -> Response:
-    """An API key makes one for rights that it names, like a token; a token's holder one for itself."""
-    token = bearer(request)
-    if token is None:
-        raise Unauthenticated("No credential; send Authorization: Bearer KEY or TOKEN")
-    caller = await identify(context(request), token)
+class Ticket(msgspec.Struct, frozen=True):
+    """A ticket, and for how many seconds it is good."""
+
+    ticket: str
+    expires_in: int
+
+
+async def create_ticket(call: Call[TokenInput]) -> Ticket:
+    """An API key with the scope admin makes one for rights that it names, like a token; a token's holder for itself."""
+    caller, given = call.principal, call.body
     if caller.key_id is None:
-        holder, expires_at = await _own(request, caller)
+        holder, expires_at = _own(caller, given)
     else:
         caller.require("admin")
-        holder, expires_at = await _granted(request, caller)
-    ticket = await context(request).tickets.issue(holder, expires_at)
-    return ok(request, {"ticket": ticket, "expires_in": max(0, int(expires_at - time.time()))}, 201)
+        holder, expires_at = _granted(caller, given)
+    ticket = await call.resources.tickets.issue(holder, expires_at)
+    return Ticket(ticket, max(0, int(expires_at - time.time())))
 
 
-async def _own(request: Request, caller: Principal) -> tuple[Principal, float]:
+def _own(caller: Principal, given: TokenInput) -> tuple[Principal, float]:
     """The caller, whose connection ends with its token; the ticket with it or before."""
-    given = await decode_body(request, OwnInput)
-    claims = claims_of(TokenInput(ttl=given.ttl))
+    for name in _OWN:
+        if getattr(given, name):
+            raise Invalid.field(name, "is for API keys; a token's ticket has the token's rights. Allowed: ttl")
+    claims = claims_of(given)
     assert caller.expires_at is not None
     return caller, min(claims["exp"], caller.expires_at)
 
 
-async def _granted(request: Request, caller: Principal) -> tuple[Principal, float]:
+def _granted(caller: Principal, given: TokenInput) -> tuple[Principal, float]:
     """Whoever is named. The connection ends with the ticket, and with the key that made it."""
-    claims = claims_of(await decode_body(request, TokenInput))
+    claims = claims_of(given)
     holder = msgspec.structs.replace(from_jwt(claims), app=caller.app, key_id=caller.key_id)
     return holder, claims["exp"]
 
 
-routes = [Route("/v1/tickets", create_ticket, methods=["POST"])]
+operations = (
+    Operation(
+        "POST", "/v1/tickets", create_ticket, "Make a ticket for a URL", HOLDER._replace(rule="`admin` or a token"),
+        body=Body(TokenInput), answer=Ticket, status=201,
+    ),
+)  # fmt: skip

@@ -2,53 +2,68 @@
 
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+import msgspec
 
-from hub.core.errors import Invalid, Unauthenticated
+from hub.core.errors import Invalid
 from hub.core.topics import MAX_BYTES, check_topic
 from hub.live.watched import MOST_NAMES
-from hub.web.auth import authenticate, authenticate_live
-from hub.web.context import context
-from hub.web.http import check_query, ok, page, query_limit
-
-_LIST: Final = frozenset({"prefix", "after", "limit"})
-
-
-async def list_topics(request: Request) -> Response:
-    """An app's topics with members, in the order of their names; `after` is the last topic of the page before."""
-    principal = await authenticate(request, "events:subscribe")
-    check_query(request, _LIST)
-    limit = query_limit(request)
-    prefix, after = (_name(request, name) for name in ("prefix", "after"))
-    presence = context(request).gateway.presence
-    found = await presence.topics(principal.app, prefix, after, limit + 1)
-    items = [{"topic": topic, "count": count} for topic, count in found[:limit]]
-    return page(request, items, limit=limit, next_cursor=found[limit - 1][0] if len(found) > limit else None)
+from hub.web import query
+from hub.web.auth import LIVE, scope
+from hub.web.http import Page
+from hub.web.operation import Call, Operation
 
 
-async def topic_presence(request: Request) -> Response:
-    """Who is in a topic; of a crowd some are named, and all are counted."""
-    principal = await authenticate_live(request)
-    if principal is None:
-        raise Unauthenticated("No credential; send Authorization: Bearer KEY or TOKEN")
-    topic = check_topic(request.path_params["topic"])
-    principal.require_presence(topic)
-    most = query_limit(request, default=MOST_NAMES, most=MOST_NAMES)
-    members = await context(request).gateway.presence.members(principal.app, topic, most)
-    return ok(request, {"topic": topic, "users": members.users, "count": members.count})
-
-
-def _name(request: Request, parameter: str) -> str:
+def _check_name(text: str, name: str) -> str:
     """The beginning of a topic's name, or a whole one."""
-    text = request.query_params.get(parameter, "")
     if len(text) > MAX_BYTES or not text.isascii():
-        raise Invalid.field(parameter, f"must be at most {MAX_BYTES} characters of a topic")
+        raise Invalid.field(name, f"must be at most {MAX_BYTES} characters of a topic")
     return text
 
 
-routes = [
-    Route("/v1/topics", list_topics, methods=["GET"]),
-    Route("/v1/topics/{topic}/presence", topic_presence, methods=["GET"]),
-]
+PREFIX: Final = query.text("prefix", "Only topics whose name begins so.", _check_name)
+AFTER: Final = query.text("after", "The `next_cursor` of the page before: its last topic.", _check_name)
+NAMED: Final = query.number("limit", "How many users are named.", default=MOST_NAMES, most=MOST_NAMES)
+
+
+class TopicCount(msgspec.Struct, frozen=True):
+    """A topic and how many are in it."""
+
+    topic: str
+    count: int
+
+
+class Members(msgspec.Struct, frozen=True):
+    """Who is in a topic: some are named, all are counted."""
+
+    topic: str
+    users: list[str]
+    count: int
+
+
+async def list_topics(call: Call[None]) -> Page:
+    """An app's topics with members, in the order of their names."""
+    request, limit = call.request, query.LIMIT.of(call.request)
+    prefix, after = PREFIX.of(request) or "", AFTER.of(request) or ""
+    found = await call.resources.gateway.presence.topics(call.app, prefix, after, limit + 1)
+    items = [TopicCount(topic, count) for topic, count in found[:limit]]
+    return Page(items=items, limit=limit, next_cursor=found[limit - 1][0] if len(found) > limit else None)
+
+
+async def topic_presence(call: Call[None]) -> Members:
+    """Who is in a topic; of a crowd some are named, and all are counted."""
+    topic = check_topic(call.path("topic"))
+    call.principal.require_presence(topic)
+    members = await call.resources.gateway.presence.members(call.app, topic, NAMED.of(call.request))
+    return Members(topic, members.users, members.count)
+
+
+operations = (
+    Operation(
+        "GET", "/v1/topics", list_topics, "List topics with members", scope("events:subscribe"),
+        query=(PREFIX, AFTER, query.LIMIT), answer=TopicCount, is_list=True,
+    ),
+    Operation(
+        "GET", "/v1/topics/{topic}/presence", topic_presence, "See who is in a topic", LIVE,
+        query=(NAMED, query.TOKEN, query.TICKET), answer=Members,
+    ),
+)  # fmt: skip

@@ -1,21 +1,17 @@
-"""`POST /v1/users/{user}/disconnect`: end every live connection of a user, on every process (scope `admin`)."""
+"""`POST /v1/users/{user}/disconnect`: end every live connection of a user, on every process."""
 
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from hub.core.errors import Forbidden, Invalid
 from hub.core.frames import close_reason
 from hub.core.topics import user_topic
 from hub.live.gateway import Gateway
 from hub.store.control import Notice, send_notice
-from hub.web.auth import authenticate
-from hub.web.context import context
-from hub.web.http import decode_body, ok
+from hub.web.auth import scope
+from hub.web.operation import Body, Call, Operation
 
 KIND: Final = "disconnect"
 MAX_REASON: Final = 123
@@ -26,21 +22,25 @@ class Disconnect(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = "disconnected"
 
 
+class DisconnectedUser(msgspec.Struct, frozen=True):
+    """Whose connections end."""
+
+    user: str
+
+
 class _Disconnected(msgspec.Struct):
     user: str
     reason: str
 
 
-async def disconnect(request: Request) -> Response:
+async def disconnect(call: Call[Disconnect]) -> DisconnectedUser:
     """Answered when every process has been told. A client whose credential is still good may come back."""
-    principal = await authenticate(request, "admin")
-    user = request.path_params["user"]
+    user, reason = call.path("user"), call.body.reason
     user_topic(user, "user")
-    given = await decode_body(request, Disconnect)
-    if close_reason(given.reason) != given.reason:
+    if close_reason(reason) != reason:
         raise Invalid.field("reason", f"has over {MAX_REASON} bytes, which is what a close can carry")
-    await send_notice(context(request).link, KIND, principal.app, _Disconnected(user, given.reason))
-    return ok(request, {"user": user}, 202)
+    await send_notice(call.resources.link, KIND, call.app, _Disconnected(user, reason))
+    return DisconnectedUser(user)
 
 
 def disconnector(gateway: Gateway) -> Callable[[Notice], None]:
@@ -56,4 +56,9 @@ def disconnector(gateway: Gateway) -> Callable[[Notice], None]:
     return close
 
 
-routes = [Route("/v1/users/{user:path}/disconnect", disconnect, methods=["POST"])]
+operations = (
+    Operation(
+        "POST", "/v1/users/{user:path}/disconnect", disconnect, "Disconnect a user", scope("admin"),
+        body=Body(Disconnect), answer=DisconnectedUser, status=202,
+    ),
+)  # fmt: skip

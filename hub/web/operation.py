@@ -1,0 +1,235 @@
+"""What the HTTP API consists of: declared operations, and the one way that every request goes through them.
+
+A request passes authenticate → limit → read → idempotency → decode → handler → encode. Each stage is here and nowhere
+else, so a handler holds only what its operation is about, and the documents are made from the same declarations.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from hub.core.claims import Principal
+from hub.core.errors import HubError, Invalid, MethodNotAllowed, from_msgspec
+from hub.web.auth import Credential
+from hub.web.context import Context, context
+from hub.web.http import MAX_BODY, Page, failed, ok, page, read_body
+from hub.web.query import Param, check_query
+
+B = TypeVar("B")
+JSON: Final = ("application/json",)
+KEYED: Final = frozenset({"POST", "PATCH"})
+"""Methods whose operations take an Idempotency-Key."""
+
+
+class Body(Generic[B]):
+    """What a request's body may be: a msgspec type in JSON, or what `parse` makes of the bytes.
+
+    `media` lists the types that are accepted; None leaves that to `parse`. `limit` is in bytes.
+    """
+
+    __slots__ = ("_decode", "limit", "media", "parse", "shape")
+
+    def __init__(
+        self,
+        shape: type[B],
+        *,
+        media: tuple[str, ...] | None = JSON,
+        limit: int = MAX_BODY,
+        parse: Callable[[Request, bytes], B] | None = None,
+    ) -> None:
+        self.shape = shape
+        self.media = media
+        self.limit = limit
+        self.parse = parse
+        self._decode = msgspec.json.Decoder(shape).decode
+
+    async def read(self, request: Request) -> bytes:
+        """The body's bytes. Raises UnsupportedMediaType, PayloadTooLarge."""
+        return await read_body(request, self.limit, self.media)
+
+    def decode(self, request: Request, raw: bytes) -> B:
+        """The body, or Invalid naming the field. An empty body is an empty object."""
+        if self.parse is not None:
+            return self.parse(request, raw)
+        try:
+            return self._decode(raw or b"{}")
+        except msgspec.MsgspecError as exc:
+            raise from_msgspec(exc) from None
+        except RecursionError:
+            raise Invalid.field("body", "is nested too deep") from None
+
+
+class Call(Generic[B]):
+    """One request on its way: what the stages found out, and what a handler works with.
+
+    `headers` go out with whatever is answered, an error included. `raw` is the body as it came, `body` the decoded one.
+    `caller` is None where the operation is open to all.
+    """
+
+    __slots__ = ("body", "caller", "headers", "operation", "raw", "request", "resources")
+
+    body: B
+
+    def __init__(self, operation: "Operation", request: Request) -> None:
+        self.operation = operation
+        self.request = request
+        self.resources: Context = context(request)
+        self.caller: Principal | None = None
+        self.raw = b""
+        self.headers: dict[str, str] = {}
+
+    @property
+    def principal(self) -> Principal:
+        assert self.caller is not None, "an open operation has no principal"
+        return self.caller
+
+    @property
+    def app(self) -> str:
+        return self.principal.app
+
+    def path(self, name: str) -> str:
+        """A parameter of the path."""
+        return self.request.path_params[name]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Data with another status than the operation's, or with headers."""
+
+    data: Any
+    status: int | None = None
+    headers: dict[str, str] = {}
+
+
+Handler: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]
+"""Returns the data; a Page for a list; an Answer; None where the status has no body; or a whole Response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method on one path. `handler`'s docstring is the description.
+
+    `answer` is the type of `data` (of an item where `is_list`), None where there is no body; `media` is set where the
+    answer isn't the JSON envelope. `errors` are those beyond what `access`, `body` and the stages can raise. `keyed`
+    says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    access: Credential
+    body: Body[Any] | None = None
+    query: tuple[Param[Any], ...] = ()
+    answer: Any = None
+    status: int = 200
+    is_list: bool = False
+    media: str | None = None
+    errors: tuple[type[HubError], ...] = ()
+    keyed: bool | None = None
+    known: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", frozenset(param.name for param in self.query))
+        if self.keyed is None:
+            object.__setattr__(self, "keyed", self.method in KEYED)
+
+    def encode(self, call: Call[Any], result: Any) -> Response:
+        """A handler's result as the answer."""
+        if isinstance(result, Response):
+            return result
+        status = self.status
+        if isinstance(result, Answer):
+            call.headers.update(result.headers)
+            status, result = result.status or status, result.data
+        if isinstance(result, Page):
+            return page(call.request, result)
+        if result is None:
+            return Response(status_code=status)
+        return ok(call.request, result, status)
+
+
+Limit: TypeAlias = Callable[[Call[Any]], Awaitable[None]]
+"""Raises RateLimited, or lets the call go on; either way it may set the call's headers."""
+Proceed: TypeAlias = Callable[[Call[Any]], Awaitable[Response]]
+Idempotency: TypeAlias = Callable[[Call[Any], Proceed], Awaitable[Response]]
+"""Answers a keyed operation: from what it stored, or by proceeding once. `call.raw` is there, `call.body` not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages that a deployment fills in; without one the request just goes on."""
+
+    limit: Limit | None = None
+    idempotency: Idempotency | None = None
+
+    async def run(self, call: Call[Any]) -> Response:
+        """Take a request through all stages. Raises what they raise."""
+        operation, request = call.operation, call.request
+        call.caller = await operation.access.check(request)
+        if self.limit is not None:
+            await self.limit(call)
+        if request.scope["query_string"]:
+            check_query(request, operation.known)
+        if operation.body is not None:
+            call.raw = await operation.body.read(request)
+        if self.idempotency is not None and operation.keyed:
+            return await self.idempotency(call, proceed)
+        return await proceed(call)
+
+
+async def proceed(call: Call[Any]) -> Response:
+    """The stages that do the work: decode, handler, encode."""
+    operation = call.operation
+    if operation.body is not None:
+        call.body = operation.body.decode(call.request, call.raw)
+    return operation.encode(call, await operation.handler(call))
+
+
+class Resource:
+    """All operations on one path, as an ASGI application: it picks by method and knows what is allowed."""
+
+    def __init__(self, operations: Sequence[Operation], stages: Stages) -> None:
+        self.operations = {operation.method: operation for operation in operations}
+        if "GET" in self.operations:
+            self.operations.setdefault("HEAD", self.operations["GET"])
+        self.allow = ", ".join(sorted({*self.operations, "OPTIONS"}))
+        self._stages = stages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        response = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        method = request.method
+        operation = self.operations.get(method)
+        if operation is None:
+            if method == "OPTIONS":
+                return Response(status_code=204, headers={"allow": self.allow})
+            refusal = MethodNotAllowed(f"{method[:40]} is not allowed here; allowed: {self.allow}")
+            response = failed(request, refusal)
+            response.headers["allow"] = self.allow
+            return response
+        call: Call[Any] = Call(operation, request)
+        try:
+            response = await self._stages.run(call)
+        except HubError as exc:
+            response = failed(request, exc)
+        if call.headers:
+            response.headers.update(call.headers)
+        return response
+
+
+def routes(operations: Iterable[Operation], stages: Stages) -> list[Route]:
+    """One route for each path, in the order of their first operations."""
+    by_path: dict[str, list[Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    # Without methods here the resource sees them all, so that it can name those that are allowed.
+    return [Route(path, Resource(found, stages)) for path, found in by_path.items()]

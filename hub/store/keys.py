@@ -122,6 +122,11 @@ def claims(partition: int, endpoint_id: str) -> str:
     return f"hub:{{d{partition}}}:c:{endpoint_id}"
 
 
+def figures(partition: int, endpoint_id: str) -> str:
+    """Hash, an endpoint's attempts in rings of buckets (see tally.lua). Lives for 8 days after the last one."""
+    return f"hub:{{d{partition}}}:s:{endpoint_id}"
+
+
 def delivery_index(partition: int, endpoint_id: str, log_partition: int) -> str:
     """Stream of the log positions that an endpoint was owed. Lives for the attempts' retention after the last one."""
     return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}"

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from hub.core import breaker
+from hub.core import breaker, tally
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
 from hub.core.endpoint import Config
@@ -207,12 +207,14 @@ class Queues:
     ) -> tuple[list[bool], int]:
         """Record how leases ended. Returns for each whether it still held, and the operational events reported."""
         names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
-        names += (keys.attempts(partition), keys.outbox(partition))
-        args: list[Arg] = [endpoint_id, self._retention, *self._policy]
+        names += (keys.attempts(partition), keys.outbox(partition), keys.figures(partition, endpoint_id))
+        args: list[Arg] = [endpoint_id, self._retention, *self._policy, tally.SIZE]
         for one in settlements:
             names += (keys.record(partition, one.ref), keys.owed_body(partition, one.ref))
-            encoded = b"" if one.attempt is None else msgspec.json.encode(one.attempt)
-            args += (one.token, one.verdict, one.due_in_ms, encoded, one.says)
+            made = one.attempt
+            encoded = b"" if made is None else msgspec.json.encode(made)
+            counts_as = 0 if made is None else tally.code(made.status, made.error, made.duration_ms)
+            args += (one.token, one.verdict, one.due_in_ms, encoded, one.says, counts_as)
         *held, reported = await self._link.run(script("settle"), names, args)
         return [bool(one) for one in held], reported
 

@@ -1,17 +1,19 @@
 #!lua flags=allow-oom
 -- Records how an endpoint's attempts ended and what follows. Removing the lease is the fence: one that was taken back
 -- changes nothing any more.
--- KEYS: sched, tick, e, f, r, l, h, w, c, hist, out, then per attempt: o, b
+-- KEYS: sched, tick, e, f, r, l, h, w, c, hist, out, s, then per attempt: o, b
 -- ARGV: endpoint id, retention of the records in s, the breaker's policy (failures, within ms, first pause in ms, longest
--- pause in ms, ms of nothing but failure that disable, ms without an attempt after which these start anew), then per
--- attempt: lease, verdict, ms until the next try, record (JSON, or empty when nothing was sent), what it says of the
--- endpoint (`ok`, `alive`, `down`, or empty)
+-- pause in ms, ms of nothing but failure that disable, ms without an attempt after which these start anew), numbers of a
+-- bucket of figures, then per attempt: lease, verdict, ms until the next try, record (JSON, or empty when nothing was
+-- sent), what it says of the endpoint (`ok`, `alive`, `down`, or empty), what it counts as (see core/tally.py)
 -- Verdicts: `ok`; `retry` at the given time; `exhausted`; `gone` (the endpoint is disabled and what it is owed cancelled);
 -- `drop` (the entry was stale: the delivery had ended, or was retried by hand since); `back` (it was not sent, and waits
 -- again as before).
 -- Returns: per attempt 1 (recorded) or 0 (the lease was lost), then the number of operational events reported.
 -- include delivery
-local k, hist, outbox = endpoint_keys(), KEYS[10], KEYS[11]
+-- include tally
+local k, hist, outbox, figures, size = endpoint_keys(), KEYS[10], KEYS[11], KEYS[12], tonumber(ARGV[9])
+local counts = {}
 local now, ep, keep = store_ms(), ARGV[1], tonumber(ARGV[2])
 local policy = {failures = tonumber(ARGV[3]), within = tonumber(ARGV[4]), pause = tonumber(ARGV[5]),
   longest = tonumber(ARGV[6]), disable = tonumber(ARGV[7]), idle = tonumber(ARGV[8])}
@@ -84,7 +86,16 @@ local function put_back(lease)
   if attempt == '1' then redis.call('LPUSH', k.f, entry) else redis.call('ZADD', k.r, now, entry) end
 end
 
-local function settle(lease, verdict, due_in, record, says, o, b)
+local function add(place)
+  counts[place] = (counts[place] or 0) + 1
+end
+
+local function count_attempt(as)
+  add(1 + math.floor(as / 100))
+  add(8 + as % 100)
+end
+
+local function settle(lease, verdict, due_in, record, says, as, o, b)
   if redis.call('ZREM', k.l, lease) == 0 then return 0 end
   if verdict == 'back' then
     put_back(lease)
@@ -99,6 +110,7 @@ local function settle(lease, verdict, due_in, record, says, o, b)
     local id = redis.call('XADD', hist, 'MINID', '~', string.format('%.0f', now - keep * 1000), '*', 'a', record)
     rec.history = rec.history == '' and id or rec.history .. ',' .. id
     rec.attempts = math.max(rec.attempts, tonumber(attempt))
+    count_attempt(tonumber(as))
   end
   if not rec or verdict == 'drop' then
     -- there is nothing to record
@@ -106,10 +118,12 @@ local function settle(lease, verdict, due_in, record, says, o, b)
     write_record(o, ep, rec)  -- it was cancelled meanwhile: the attempt is shown, the end stays
   elseif verdict == 'ok' then
     end_delivery(o, b, ep, rec, 's', now, keep)
+    add(7)
   elseif verdict == 'gone' or (verdict == 'retry' and dying) then
     end_delivery(o, b, ep, rec, 'c', now, keep)
   elseif verdict == 'exhausted' then
     end_delivery(o, b, ep, rec, 'x', now, keep)
+    add(8)
     tell('hub.delivery.exhausted', o, ref, '')
   else
     rec.at = now + tonumber(due_in)
@@ -121,11 +135,13 @@ local function settle(lease, verdict, due_in, record, says, o, b)
   return 1
 end
 
-for n = 0, (#ARGV - 8) / 5 - 1 do
-  local a = 9 + 5 * n
-  results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], KEYS[12 + 2 * n], KEYS[13 + 2 * n])
+for n = 0, (#ARGV - 9) / 6 - 1 do
+  local a = 10 + 6 * n
+  results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], KEYS[13 + 2 * n],
+    KEYS[14 + 2 * n])
 end
 redis.call('EXPIRE', hist, keep)
+if e.state and next(counts) then tally(figures, now, counts, size) end
 if e.state then reschedule(k, ep, now) end
 results[#results + 1] = reported
 return results

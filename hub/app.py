@@ -21,6 +21,7 @@ from hub.store.access import Access
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
+from hub.store.figures import Figures
 from hub.store.janitor import Janitor
 from hub.store.log import Log
 from hub.store.requirements import require_store, store_patience
@@ -113,6 +114,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             revocations=revocations,
             endpoints=endpoints_store,
             deliveries=Deliveries(link, settings, log, endpoints_store),
+            figures=Figures(link, settings, endpoints_store),
             gateway=gateway,
         )
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))

@@ -11,6 +11,7 @@ from hub.store.access import Access
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
+from hub.store.figures import Figures
 from hub.store.log import Log
 from hub.store.revocations import Revocations
 from hub.store.tickets import Tickets
@@ -27,6 +28,7 @@ class Context(msgspec.Struct, frozen=True):
     revocations: Revocations
     endpoints: Endpoints
     deliveries: Deliveries
+    figures: Figures
     gateway: Gateway
 
 

@@ -8,6 +8,7 @@ from hub.core.endpoint import EndpointInput, EndpointPatch
 from hub.core.errors import Conflict, EndpointUrlForbidden, InvalidCursor, NotConfigured, NotFound
 from hub.core.rotation import Rotation
 from hub.store.endpoints import Endpoint, SigningSecrets
+from hub.store.figures import EndpointStats
 from hub.store.records import is_endpoint_id
 from hub.web import query
 from hub.web.auth import scope
@@ -76,6 +77,11 @@ async def rotate(call: Call[Rotation]) -> SigningSecrets:
     return await call.resources.endpoints.rotate(call.app, call.path("id"), call.body)
 
 
+async def stats(call: Call[None]) -> EndpointStats:
+    """What its attempts came to in the last hour, day and week, and what it is owed now."""
+    return await call.resources.figures.read(call.app, call.path("id"))
+
+
 _READ: Final = scope("endpoints:read")
 _WRITE: Final = scope("endpoints:write")
 operations = (
@@ -102,5 +108,9 @@ operations = (
     Operation(
         "POST", "/v1/endpoints/{id}/secret/rotate", rotate, "Rotate an endpoint's secret", _WRITE,
         body=Body(Rotation), answer=SigningSecrets, errors=(NotFound, Conflict, NotConfigured),
+    ),
+    Operation(
+        "GET", "/v1/endpoints/{id}/stats", stats, "Read an endpoint's figures", _READ,
+        answer=EndpointStats, errors=(NotFound,),
     ),
 )  # fmt: skip

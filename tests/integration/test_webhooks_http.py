@@ -145,3 +145,22 @@ async def _until_listed(web: httpx.AsyncClient, query: dict[str, str]) -> list[d
         return (await web.get("/v1/deliveries", params=query)).json()["data"]
 
     return await eventually(look, f"a delivery is listed by {query}")
+
+
+async def test_an_endpoints_figures_follow_its_attempts(web: httpx.AsyncClient, topic: str) -> None:
+    async with Receiver() as receiver:
+        receiver.answers["/hook"] = [answer(500)]
+        made = await make(web, receiver.url(), topics=[topic])
+        for n in range(3):
+            await publish(web, topic, n)
+
+        async def hour() -> dict[str, Any] | None:
+            stats = (await web.get(f"/v1/endpoints/{made['id']}/stats")).json()["data"]
+            return stats["windows"]["1h"] if stats["backlog"]["total"] == 0 else None
+
+        await receiver.until(4)
+        window = await eventually(hour, "everything has ended")
+        assert window is not None
+        assert (window["attempts"], window["success_rate"], window["succeeded"]) == (4, 0.75, 3)
+        assert window["answers"] == {"2xx": 3, "3xx": 0, "4xx": 0, "5xx": 1, "none": 0}
+    assert (await web.get("/v1/endpoints/ep_none/stats")).status_code == 404

@@ -177,7 +177,7 @@ async def calls(link: Link, command: str) -> int:
 async def test_a_log_that_is_kept_longer_than_a_topics_index_is_replayed_all_the_same(
     store: StoreProcess, link: Link
 ) -> None:
-    """The index ends with the retention, the log when it is trimmed; and a longer retention doesn't lengthen the old."""
+    """The index ends with the retention, the log when it is trimmed; and a longer retention does not reach back."""
 
     def wrap(link: Link, partitions: int) -> Log:
         return Log(link, partitions=partitions, retention=1)

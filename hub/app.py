@@ -16,20 +16,43 @@ from hub.live.gateway import Gateway
 from hub.live.presence import Presence
 from hub.live.revocation import RevocationWatch
 from hub.live.tail import Tail
+from hub.live.tenancy import Tenancy
 from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
+from hub.store.api_keys import ApiKeys
+from hub.store.apps import Apps
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
+from hub.store.grants import Grants
 from hub.store.janitor import Janitor
 from hub.store.log import Log
+from hub.store.reaper import Reaper
 from hub.store.requirements import require_store, store_patience
 from hub.store.revocations import Revocations
 from hub.store.tickets import Tickets
+from hub.store.versioned import Version
 from hub.telemetry import configure, logger
-from hub.web import admin, deliveries, endpoints, events, ops, poll, publish, sse, tickets, topics, users, ws
+from hub.web import (
+    admin,
+    api_keys,
+    apps,
+    deliveries,
+    endpoints,
+    events,
+    oauth,
+    ops,
+    poll,
+    publish,
+    sse,
+    tickets,
+    topics,
+    users,
+    ws,
+)
 from hub.web.context import Context
+from hub.web.jwks import Jwks
 from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
 from hub.web.operation import Stages, routes
 from hub.web.server import serve
@@ -37,8 +60,8 @@ from hub.web.tokens import Tokens
 
 OPERATIONS: Final = (
     *publish.operations, *events.operations, *sse.operations, *poll.operations, *endpoints.operations,
-    *deliveries.operations, *admin.operations, *tickets.operations, *topics.operations, *users.operations,
-    *ops.operations,
+    *deliveries.operations, *apps.operations, *api_keys.operations, *oauth.operations, *admin.operations,
+    *tickets.operations, *topics.operations, *users.operations, *ops.operations,
 )  # fmt: skip
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
@@ -98,18 +121,29 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
                 await require_store(link, settings)
                 await gateway.start()
         stack.push_async_callback(gateway.stop)
-        revocations = Revocations(link)
-        watch = asyncio.create_task(RevocationWatch(gateway, revocations).run(), name="revocation watch")
-        stack.push_async_callback(_cancelled, watch)
-        janitor = asyncio.create_task(Janitor(link, settings).run(), name="janitor")
-        stack.push_async_callback(_cancelled, janitor)
+        revocations, version = Revocations(link), Version(link)
+        tenants = Apps(link, settings, version, revocations)
+        keys = ApiKeys(link, tenants, version, revocations)
+        grants = Grants(link, version, revocations)
+        access = Access(link, settings.bootstrap_key, version, keys, grants)
         endpoints_store = Endpoints(link, settings, log)
+        reaper = Reaper(tenants, keys, endpoints_store)
+        jwks = Jwks()
+        stack.push_async_callback(jwks.close)
+        for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
+                     Janitor(link, settings)):  # fmt: skip
+            task = asyncio.create_task(part.run(), name=type(part).__name__)
+            stack.push_async_callback(_cancelled, task)
         context = Context(
             settings=settings,
             link=link,
             log=log,
-            access=Access(link, settings.bootstrap_key, revocations),
-            tokens=Tokens(settings),
+            apps=tenants,
+            api_keys=keys,
+            grants=grants,
+            reaper=reaper,
+            access=access,
+            tokens=Tokens(tenants, version, jwks, settings.jwt_leeway),
             tickets=Tickets(link),
             revocations=revocations,
             endpoints=endpoints_store,

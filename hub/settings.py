@@ -17,7 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from hub.core.addresses import Network
+from hub.core.jwk import secret_key
 from hub.core.retry import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY
+from hub.core.tenant import is_url
 
 
 class SettingsError(Exception):
@@ -35,7 +37,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: bytes | None
     bootstrap_key: str | None
     jwt_secret: str | None
+    jwt_jwks_url: str | None
+    jwt_issuer: str | None
     jwt_audience: str | None
+    jwt_leeway: float
     cors_origins: tuple[str, ...]
     webhook_allow_http: bool
     webhook_allow_networks: tuple[Network, ...]
@@ -122,6 +127,18 @@ def _long(low: int) -> Callable[[str], str]:
     return parse
 
 
+def _secret(text: str) -> str:
+    """For HS256: not the text of a public key, which would let everybody sign who knows that."""
+    secret_key(_long(32)(text))
+    return text
+
+
+def _url(text: str) -> str:
+    if not is_url(text):
+        raise ValueError
+    return text
+
+
 def _redis_url(text: str) -> str:
     """Checked as a whole, so that a slip stops the start and isn't taken for a store that is away."""
     parts = urlsplit(text)
@@ -179,9 +196,12 @@ SETTINGS: Final = (
     Setting("HUB_SECRET_KEY", "secret_key", "", _key32, "32 bytes in base64", secret=True),
     Setting("HUB_BOOTSTRAP_KEY", "bootstrap_key", "", _long(16),
             "at least 16 visible ASCII characters", secret=True),
-    Setting("HUB_JWT_SECRET", "jwt_secret", "", _long(32),
+    Setting("HUB_JWT_SECRET", "jwt_secret", "", _secret,
             "at least 32 visible ASCII characters", secret=True),
+    Setting("HUB_JWT_JWKS_URL", "jwt_jwks_url", "", _url, "an http:// or https:// URL without a login"),
+    Setting("HUB_JWT_ISSUER", "jwt_issuer", "", str, "the iss claim that tokens must carry"),
     Setting("HUB_JWT_AUDIENCE", "jwt_audience", "", str, "the aud claim that tokens must carry"),
+    Setting("HUB_JWT_LEEWAY", "jwt_leeway", "0", _seconds(0, 300), "0 to 300 seconds"),
     Setting("HUB_CORS_ORIGINS", "cors_origins", "", _origins,
             "origins such as https://app.example, without a path, comma-separated, or *"),
     Setting("HUB_WEBHOOK_ALLOW_HTTP", "webhook_allow_http", "0", _boolean, "1 or 0"),

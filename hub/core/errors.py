@@ -129,6 +129,15 @@ class NotConfigured(HubError):
     status = 501
 
 
+class KeysUnavailable(HubError):
+    """The keys that another issuer publishes for its tokens can't be fetched."""
+
+    code = "KEYS_UNAVAILABLE"
+    status = 503
+    close_code = 1013
+    retry_after = 10
+
+
 class StoreUnavailable(HubError):
     """The store did not answer in time, or said that it can't serve. What was asked may or may not have happened."""
 

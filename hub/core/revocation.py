@@ -1,7 +1,7 @@
 """Revocation: which credentials a revocation ends.
 
-Each credential has names, `token:ID`, `user:NAME` and `key:ID`. A revocation strikes one name: a token or a key for
-good, a user's credentials as far as they were issued up to a moment.
+Each credential has names, `token:ID`, `user:NAME`, `key:ID` and `signer:ID` (the key that signed a token). A revocation
+strikes one name: a token or a key for good, a user's credentials as far as they were issued up to a moment.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,10 @@ def key_name(key_id: str) -> str:
     return f"key:{key_id}"
 
 
+def signer_name(key_id: str) -> str:
+    return f"signer:{key_id}"
+
+
 def names(principal: Principal) -> list[str]:
     """The names by which this credential can be revoked."""
     found: list[str] = []
@@ -33,6 +37,8 @@ def names(principal: Principal) -> list[str]:
         found.append(token_name(principal.token_id))
     if principal.user is not None:
         found.append(user_name(principal.user))
+    if principal.signer is not None:
+        found.append(signer_name(principal.signer))
     return found
 
 

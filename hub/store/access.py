@@ -1,73 +1,118 @@
-"""API keys: kept as SHA-256 hashes, each scoped to one app."""
+"""Who holds a credential that the store knows: an API key, or an access token of an OAuth client."""
 
-import hmac
-import secrets
+import asyncio
 import time
+from typing import Final
 
-import msgspec
-
+from hub.core import opaque
 from hub.core.claims import DEFAULT_APP, SCOPES, Principal
-from hub.core.errors import NotFound, Unauthenticated
-from hub.core.revocation import key_name
+from hub.core.errors import HubError, NotFound, Unauthenticated
+from hub.core.opaque import ACCESS_TOKEN, API_KEY
 from hub.store import keys
+from hub.store.api_keys import ApiKey, ApiKeys
+from hub.store.apps import parse as parse_app
 from hub.store.connect import Link
-from hub.store.digest import digest
-from hub.store.revocations import Revocations
+from hub.store.digest import digest, matches
+from hub.store.grants import Grants
+from hub.store.versioned import Version, VersionedCache
+from hub.store.wire import StoreError
+from hub.telemetry import logger
 
-
-class ApiKey(msgspec.Struct, frozen=True):
-    """A key's record; the key itself is shown once and never kept."""
-
-    id: str
-    app: str
-    name: str
-    scopes: tuple[str, ...]
-    created_at: int
+USED_SECONDS: Final = 60.0
+"""How often a process writes down which keys were used."""
+_UNKNOWN: Final = "The API key is not known, or was revoked"
 
 
 class Access:
-    """Looks keys up. Nothing is cached: a revoked key is refused by the next request on every process."""
+    """Looks credentials up, and remembers what it found while the store's version is the same."""
 
-    def __init__(self, link: Link, bootstrap_key: str | None, revocations: Revocations) -> None:
+    def __init__(
+        self, link: Link, bootstrap_key: str | None, version: Version, api_keys: ApiKeys, grants: Grants
+    ) -> None:
         self._link = link
-        self._revocations = revocations
         self._bootstrap = digest(bootstrap_key) if bootstrap_key else None
+        self._api_keys = api_keys
+        self._grants = grants
+        self._principals: VersionedCache[Principal] = VersionedCache(version)
+        self._used: dict[str, int] = {}
 
-    async def principal(self, key: str) -> Principal:
-        """Who holds this key, or Unauthenticated."""
-        hashed = digest(key)
-        if self.is_bootstrap(key):
-            return Principal(DEFAULT_APP, SCOPES, key_id="bootstrap")
-        record = await self._link.call("HGET", keys.API_KEYS, hashed)
-        if record is None:
-            raise Unauthenticated("The API key is not known, or was revoked")
-        known = msgspec.json.decode(record, type=ApiKey)
-        return Principal(known.app, frozenset(known.scopes), key_id=known.id)
+    async def principal(self, credential: str) -> Principal:
+        """Who holds this API key or access token. Raises Unauthenticated; Forbidden where their app is disabled."""
+        found = await self._principals.get(credential, lambda: self._find(credential))
+        now = time.time()
+        if found.expires_at is not None and found.expires_at <= now:
+            raise Unauthenticated("The credential has expired; get a new one")
+        assert found.key_id is not None
+        self._used[found.key_id] = int(now * 1000)
+        return found
 
     def is_bootstrap(self, key: str) -> bool:
-        return self._bootstrap is not None and hmac.compare_digest(digest(key), self._bootstrap)
+        return self._bootstrap is not None and matches(key, self._bootstrap)
 
-    async def create(self, app: str, name: str, scopes: tuple[str, ...]) -> tuple[ApiKey, str]:
-        """Make a key; returns its record and the key."""
-        key = "hubsk_" + secrets.token_urlsafe(32)
-        record = ApiKey(f"key_{secrets.token_hex(8)}", app, name, scopes, time.time_ns() // 1_000_000)
-        await self._link.call("HSET", keys.API_KEYS, digest(key), msgspec.json.encode(record))
-        return record, key
+    async def client(self, key_id: str, key: str) -> ApiKey:
+        """The API key that an OAuth client shows as its id and secret, read anew.
 
-    async def of_app(self, app: str) -> list[ApiKey]:
-        return sorted((record for _, record in await self._all(app)), key=lambda record: record.created_at)
+        Raises Unauthenticated; Forbidden where its app is disabled.
+        """
+        record = await self._key(key_id)
+        if not matches(key, record.digest):
+            raise Unauthenticated(_UNKNOWN)
+        if record.expires_at is not None and record.expires_at <= time.time() * 1000:
+            raise Unauthenticated("The API key has expired; get a new one")
+        self._used[record.id] = time.time_ns() // 1_000_000
+        return record
 
-    async def revoke(self, app: str, key_id: str) -> None:
-        """Refuse a key from now on, and close what it has opened. Raises NotFound, StoreUnavailable."""
-        for hashed, record in await self._all(app):
-            if record.id == key_id:
-                # First the notice: if the store goes away between the two, the key is still there to be revoked again.
-                await self._revocations.revoke(app, key_name(key_id), time.time_ns() // 1_000_000)
-                await self._link.call("HDEL", keys.API_KEYS, hashed)
-                return
-        raise NotFound(f"No API key {key_id!r}")
+    async def run(self) -> None:
+        """Write down which keys were used, now and then and at the end."""
+        try:
+            while True:
+                await asyncio.sleep(USED_SECONDS)
+                await self.write_used()
+        finally:
+            await self.write_used()
 
-    async def _all(self, app: str) -> list[tuple[bytes, ApiKey]]:
-        flat = await self._link.call("HGETALL", keys.API_KEYS)
-        records = [(flat[n], msgspec.json.decode(flat[n + 1], type=ApiKey)) for n in range(0, len(flat), 2)]
-        return [(hashed, record) for hashed, record in records if record.app == app]
+    async def write_used(self) -> None:
+        """Write down which keys were used since the last time."""
+        used, self._used = self._used, {}
+        used.pop("bootstrap", None)
+        if not used:
+            return
+        try:
+            await self._api_keys.used(list(used.items()))
+        except (HubError, StoreError) as exc:  # a time that is missing harms nobody
+            logger().debug("last_used_not_written", reason=str(exc))
+
+    async def _find(self, credential: str) -> Principal:
+        if self.is_bootstrap(credential):
+            return Principal(DEFAULT_APP, SCOPES, key_id="bootstrap")
+        found = opaque.parse(credential)
+        if found is not None and found.kind == ACCESS_TOKEN:
+            return await self._of_token(credential)
+        if found is None or found.kind != API_KEY:
+            raise Unauthenticated(_UNKNOWN)
+        record = await self._key(f"key_{found.id}")
+        if not matches(credential, record.digest):
+            raise Unauthenticated(_UNKNOWN)
+        return Principal(record.app, record.all_scopes, key_id=record.id, expires_at=_seconds(record.expires_at))
+
+    async def _of_token(self, token: str) -> Principal:
+        grant, access = await self._grants.find(token)
+        record = await self._key(grant.key)
+        scopes = record.all_scopes.intersection(access.scopes)
+        return Principal(grant.app, scopes, key_id=record.id, token_id=grant.id, expires_at=access.ends / 1000)
+
+    async def _key(self, key_id: str) -> ApiKey:
+        """A key whose app may be used. Raises Unauthenticated, Forbidden."""
+        try:
+            record = (await self._api_keys.get(key_id)).key
+        except NotFound:
+            raise Unauthenticated(_UNKNOWN) from None
+        app = parse_app(record.app, await self._link.call("HGET", keys.APPS, record.app))
+        if app is None or app.gone:
+            raise Unauthenticated(_UNKNOWN)
+        app.check_open()
+        return record
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

@@ -59,7 +59,18 @@ def dispatch_lease(partition: int) -> str:
 
 
 CONTROL: Final = "hub:{ctl}:stream"
+ACCESS_VERSION: Final = "hub:{cfg}:access"
+"""String: another one whenever an API key, an app or an OAuth grant was changed or ended."""
 API_KEYS: Final = "hub:{cfg}:keys"
+"""Hash, key id to its record."""
+KEYS_USED: Final = "hub:{cfg}:used"
+"""Hash, key id to when it was last used, in ms."""
+APPS: Final = "hub:{cfg}:apps"
+"""Hash, app id to its record; the records of deleted apps stay."""
+APP_INDEX: Final = "hub:{cfg}:apps:index"
+"""Sorted set of the ids of apps that are not deleted, by name."""
+ENDING_APPS: Final = "hub:{cfg}:apps:ending"
+"""Set of the apps whose deletion is under way."""
 LAYOUT: Final = "hub:{cfg}:layout"
 JANITOR_LEASE: Final = "hub:{ctl}:janitor"
 PRESENCE: Final = "hub:{ctl}:presence"
@@ -71,6 +82,16 @@ ENDPOINTS: Final = "hub:{cfg}:endpoints"
 """Hash, endpoint id to what matching needs."""
 ENDPOINT_CHANGES: Final = "hub:{cfg}:changes"
 """Stream of the ids of endpoints that were written or deleted; its last id is the endpoints' version."""
+
+
+def app_keys(app: str) -> str:
+    """Sorted set of an app's key ids; they sort by the time they were made."""
+    return f"hub:{{cfg}}:keys:{app}"
+
+
+def grant(grant_id: str) -> str:
+    """String, an OAuth grant with the digests of its tokens. Lives as long as its refresh token."""
+    return f"hub:{{cfg}}:grant:{grant_id}"
 
 
 def app_endpoints(app: str) -> str:

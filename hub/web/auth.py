@@ -1,4 +1,4 @@
-"""Credentials on requests: API keys for servers, JWTs for browsers (RFC 6750 bearer tokens)."""
+"""Credentials on requests (RFC 6750 bearer tokens): API keys and OAuth access tokens for servers, JWTs for browsers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ class Credential(NamedTuple):
 
 
 def scope(name: str) -> Credential:
-    """An API key that has the scope."""
+    """A key or a token that has the scope."""
 
     async def check(request: HTTPConnection) -> Principal:
         return await authenticate(request, name)
@@ -35,11 +35,11 @@ def scope(name: str) -> Credential:
 
 
 async def authenticate(request: HTTPConnection, scope: str) -> Principal:
-    """The API key's holder, who must have the scope. Raises Unauthenticated, Forbidden."""
+    """The credential's holder, who must have the scope. Raises Unauthenticated, Forbidden."""
     token = bearer(request)
     if token is None:
         raise Unauthenticated("No credential; send Authorization: Bearer KEY")
-    principal = await context(request).access.principal(token)
+    principal = await identify(context(request), token)
     principal.require(scope)
     return principal
 
@@ -58,6 +58,7 @@ async def authenticate_live(request: HTTPConnection, *, cookies: bool = False) -
     if ticket is not None:
         principal = await resources.tickets.admit(ticket, once=request.scope["type"] == "websocket")
         await resources.revocations.check(principal)
+        await resources.apps.check_open(principal.app)
         return principal
     token = request.cookies.get(COOKIE) if cookies else None
     if token is None:
@@ -83,7 +84,8 @@ def check_origin(request: HTTPConnection) -> None:
 
 
 async def identify(resources: Context, token: str) -> Principal:
-    """The holder of a JWT or an API key, or Unauthenticated."""
+    """The holder of a JWT, an API key or an access token. Raises Unauthenticated; Forbidden for an app's that is
+    disabled."""
     if token.count(".") == 2 and not resources.access.is_bootstrap(token):
         return await verify(resources, token)
     return await resources.access.principal(token)
@@ -91,7 +93,7 @@ async def identify(resources: Context, token: str) -> Principal:
 
 async def verify(resources: Context, token: str) -> Principal:
     """The holder of a JWT, or Unauthenticated, also for one that was revoked."""
-    principal = resources.tokens.verify(token)
+    principal = await resources.tokens.verify(token)
     await resources.revocations.check(principal)
     return principal
 
@@ -132,6 +134,8 @@ def _required(principal: Principal | None) -> Principal:
 
 
 OPEN: Final = Credential("", _open)
+CLIENT: Final = Credential("a client's id and secret", _open)
+"""An OAuth client, which the operation itself checks: RFC 6749 says how it is refused."""
 HOLDER: Final = Credential("a key or a token", _holder)
 LIVE: Final = Credential("`events:subscribe` or a token", _live, "events:subscribe", in_url=True)
 PAGE: Final = Credential("`events:subscribe` or a token", _page, "events:subscribe", in_url=True)

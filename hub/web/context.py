@@ -8,11 +8,15 @@ from starlette.requests import HTTPConnection
 from hub.live.gateway import Gateway
 from hub.settings import Settings
 from hub.store.access import Access
+from hub.store.api_keys import ApiKeys
+from hub.store.apps import Apps
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
+from hub.store.grants import Grants
 from hub.store.log import Log
+from hub.store.reaper import Reaper
 from hub.store.revocations import Revocations
 from hub.store.tickets import Tickets
 from hub.web.tokens import Tokens
@@ -22,6 +26,10 @@ class Context(msgspec.Struct, frozen=True):
     settings: Settings
     link: Link
     log: Log
+    apps: Apps
+    api_keys: ApiKeys
+    grants: Grants
+    reaper: Reaper
     access: Access
     tokens: Tokens
     tickets: Tickets

@@ -55,6 +55,9 @@ async def publish(call: Call[Given]) -> Any:
         )
         for index, item in enumerate(given.items)
     ]
+    if call.principal.publish is not None:
+        for event in built:
+            call.principal.require_publish(event.topic)
     answers = await publish_all(call.resources, app, built, request_id(call.request))
     return answers if given.is_batch else answers[0]
 

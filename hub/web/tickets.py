@@ -46,7 +46,7 @@ def _own(caller: Principal, given: TokenInput) -> tuple[Principal, float]:
 def _granted(caller: Principal, given: TokenInput) -> tuple[Principal, float]:
     """Whoever is named. The connection ends with the ticket, and with the key that made it."""
     claims = claims_of(given)
-    holder = msgspec.structs.replace(from_jwt(claims), app=caller.app, key_id=caller.key_id)
+    holder = msgspec.structs.replace(from_jwt(claims), app=caller.app, key_id=caller.key_id, token_id=caller.token_id)
     return holder, claims["exp"]
 
 

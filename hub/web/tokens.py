@@ -1,55 +1,81 @@
-"""JSON Web Tokens (RFC 7519) that open live connections. Whether one was revoked is asked of the store, each time."""
+"""JSON Web Tokens (RFC 7519): verified by the keys of the app that they name. Whether one was revoked is asked of the
+store, each time."""
 
 import time
-from collections import OrderedDict
-from typing import Any, Final
 
-import jwt
+import msgspec
 
-from hub.core.claims import Principal, from_jwt
-from hub.core.errors import Unauthenticated
-from hub.settings import Settings
+from hub.core import jose
+from hub.core.claims import DEFAULT_APP, Principal, from_jwt
+from hub.core.errors import NotFound, Unauthenticated
+from hub.core.jose import Glance
+from hub.core.jwk import Key
+from hub.store.apps import Apps, Verifying
 from hub.store.digest import digest
+from hub.store.versioned import Version, VersionedCache
+from hub.web.jwks import Jwks
 
-_CACHE: Final = 10_000
+
+class _Verified(msgspec.Struct, frozen=True):
+    """`generation` is the published keys' as the token was verified."""
+
+    principal: Principal
+    jwks_url: str | None
+    generation: int
 
 
 class Tokens:
-    """Verifies JWTs (HS256). That costs tens of microseconds, so a good token is remembered until it expires."""
+    """Verifies JWTs. That costs tens of microseconds, so a good one is remembered while the keys are the same."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._secret = settings.jwt_secret
-        self._audience = settings.jwt_audience
-        self._known: OrderedDict[str, Principal] = OrderedDict()
+    def __init__(self, apps: Apps, version: Version, jwks: Jwks, leeway: float) -> None:
+        self._apps = apps
+        self._jwks = jwks
+        self._leeway = leeway
+        self._known: VersionedCache[_Verified] = VersionedCache(version)
 
-    def verify(self, token: str) -> Principal:
-        """The token's principal, or Unauthenticated."""
-        known = self._known.get(token)
-        if known is None:
-            known = self._verify(token)
-            self._known[token] = known
-            if len(self._known) > _CACHE:
-                self._known.popitem(last=False)
-        if known.expires_at is not None and known.expires_at <= time.time():
-            del self._known[token]
+    async def verify(self, token: str) -> Principal:
+        """The token's principal. Raises Unauthenticated; Forbidden where the app is disabled; KeysUnavailable."""
+        found = await self._known.get(token, lambda: self._verify(token))
+        if found.jwks_url is not None:
+            self._jwks.refresh(found.jwks_url)
+            if found.generation != self._jwks.generation:
+                self._known.drop(token)
+                found = await self._known.get(token, lambda: self._verify(token))
+        ends = found.principal.expires_at
+        if ends is not None and ends <= time.time():
             raise Unauthenticated("The token has expired; get a new one")
-        return known
+        return found.principal
 
-    def read(self, token: str) -> Principal:
-        """The principal of a token of this hub's, also of one that has expired, or Unauthenticated."""
-        return self._verify(token, verify_exp=False)
+    async def read(self, token: str) -> Principal:
+        """The principal of a token of this hub's, also of one that has expired. Raises Unauthenticated."""
+        return (await self._verify(token, expired=True)).principal
 
-    def _verify(self, token: str, *, verify_exp: bool = True) -> Principal:
-        if self._secret is None:
-            raise Unauthenticated("This hub accepts no tokens: HUB_JWT_SECRET is not set")
+    async def _verify(self, token: str, *, expired: bool = False) -> _Verified:
+        generation = self._jwks.generation
+        seen = jose.glance(token)
+        verifying = await self._app(seen)
+        app = verifying.app
+        keys = jose.candidates(seen, [*verifying.keys, *await self._published(verifying, seen)])
+        if not keys:
+            raise Unauthenticated(f"The token is not valid: the app has no {seen.algorithm} key that it could be from")
+        claims, key = jose.verify(token, keys, app.rules(self._leeway), time.time(), expired=expired)
+        principal = from_jwt(claims, digest(token), app=app.id, signer=key.id if key in verifying.keys else None)
+        assert principal.expires_at is not None
+        principal = msgspec.structs.replace(principal, expires_at=principal.expires_at + self._leeway)
+        return _Verified(principal, app.tokens.jwks_url, generation)
+
+    async def _app(self, seen: Glance) -> Verifying:
+        """The app whose keys decide: that the token names it proves nothing yet."""
+        named = seen.app or DEFAULT_APP
+        if not isinstance(named, str):
+            raise Unauthenticated("The token's app claim must be the id of an app")
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                audience=self._audience,
-                options={"require": ["exp"], "verify_aud": self._audience is not None, "verify_exp": verify_exp},
-            )
-        except jwt.PyJWTError as exc:
-            raise Unauthenticated(f"The token is not valid: {exc}") from None
-        return from_jwt(claims, digest(token))
+            return await self._apps.verifying(named)
+        except NotFound:
+            raise Unauthenticated("The token is not valid: there is no app of that name") from None
+
+    async def _published(self, verifying: Verifying, seen: Glance) -> list[Key]:
+        """The keys of the app's JWKS, unless one of its own was named."""
+        url = verifying.app.tokens.jwks_url
+        own = any(key.id is not None and key.id == seen.key_id for key in verifying.keys)
+        return [] if url is None or own or seen.algorithm == "HS256" else await self._jwks.keys(url, seen.key_id)

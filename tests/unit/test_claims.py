@@ -69,11 +69,22 @@ def test_a_token_without_patterns_may_do_nothing() -> None:
         assert not may(principal, "publish", "a")
 
 
-def test_a_token_gives_no_scope() -> None:
-    principal = from_jwt(token(sub="bob", scope="admin events:publish", hub={"publish": ["a"]}))
-    for scope in SCOPES:
-        with pytest.raises(Forbidden):
-            principal.require(scope)
+def test_a_token_gives_the_scopes_that_it_claims_but_never_administers() -> None:
+    principal = from_jwt(token(sub="bob", scope="admin apps openid events:read endpoints:write"))
+    assert principal.scopes == {"events:read", "endpoints:write"}
+    assert from_jwt(token(scope=["events:read", "profile"])).scopes == {"events:read"}
+    assert from_jwt(token(sub="bob")).scopes == frozenset()
+    for wrong in (7, None, {"events:read": 1}, [7]):
+        assert "scope" in refusal(token(scope=wrong)).message
+
+
+def test_a_scope_stands_for_every_topic_unless_patterns_are_named() -> None:
+    everything = from_jwt(token(sub="ann", scope="events:subscribe events:publish"))
+    named = from_jwt(token(scope="events:subscribe events:publish", hub={"subscribe": ["a"], "publish": ["a"]}))
+    for verb in ("subscribe", "publish"):
+        assert may(everything, verb, "b")
+        assert may(named, verb, "a")
+        assert not may(named, verb, "b")
 
 
 def test_a_user_may_receive_their_own_topic_and_nobody_elses() -> None:
@@ -99,6 +110,13 @@ def test_a_principal_knows_when_it_ends() -> None:
 def test_a_token_can_not_name_another_app(app: object) -> None:
     assert "app" in refusal(token(app=app)).message
     assert from_jwt(token(app="default")).app == from_jwt(token()).app == "default"
+
+
+def test_a_token_is_of_the_app_whose_key_signed_it() -> None:
+    assert from_jwt(token(app="acme"), app="acme", signer="sig_1").app == "acme"
+    for claimed in ({}, {"app": "default"}, {"app": "other"}, {"app": None}):
+        with pytest.raises(Unauthenticated, match="app claim"):
+            from_jwt(token(**claimed), app="acme")
 
 
 @pytest.mark.parametrize("sub", ["", 5, True, ["bob"], {}, "a" * 250, "é" * 42, "\ud800", "bob\udc00"])

@@ -27,7 +27,9 @@ WRONG = {
     "HUB_DURABILITY": ["disk", "FSYNC"],
     "HUB_SECRET_KEY": ["secret", base64.b64encode(b"k" * 31).decode()],
     "HUB_BOOTSTRAP_KEY": ["short", "has a space in its text", "ключ-ключ-ключ-ключ"],
-    "HUB_JWT_SECRET": ["only-31-characters-are-too-few-"],
+    "HUB_JWT_SECRET": ["only-31-characters-are-too-few-", "ssh-rsa-is-the-beginning-of-a-public-key"],
+    "HUB_JWT_JWKS_URL": ["id.example/jwks", "file:///etc/passwd", "https://", "https://u:p@id.example/jwks"],
+    "HUB_JWT_LEEWAY": ["-1", "301", "nan", "soon"],
     "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example", "https://a.example/", "https://"],
     "HUB_WEBHOOK_ALLOW_HTTP": ["maybe", "2"],
     "HUB_WEBHOOK_ALLOW_NETWORKS": ["10.0.0.0/33", "10.1.2.3/8", "intranet", "10.0.0.0/8,"],
@@ -46,7 +48,7 @@ WRONG = {
     "HUB_LOG_LEVEL": ["verbose"],
     "HUB_LOG_FORMAT": ["xml"],
 }
-ANY_VALUE = {"HUB_DATA_DIR", "HUB_JWT_AUDIENCE"}
+ANY_VALUE = {"HUB_DATA_DIR", "HUB_JWT_AUDIENCE", "HUB_JWT_ISSUER"}
 
 
 def test_without_variables_everything_has_its_default() -> None:

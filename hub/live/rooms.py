@@ -1,11 +1,12 @@
 """Rooms: who gets which event. All members of a room get the same bytes."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from hub.core import frames
+from hub.core import cloudevents, frames
 from hub.core.topics import is_pattern, matches_any
 from hub.live.connection import Connection, nowhere
 
@@ -22,6 +23,12 @@ class RoomKey(NamedTuple):
     transport: Literal["ws", "sse", "poll"]
     framed: bool
     named: bool = False
+    cloudevents: bool = False
+    """Whether events come as CloudEvents in the JSON format (SSE)."""
+
+
+_as_cloudevent = lru_cache(maxsize=8)(cloudevents.structured)
+"""Made once for all rooms that an event goes to."""
 
 
 class Room:
@@ -84,10 +91,11 @@ def renderer(key: RoomKey) -> Callable[[bytes | None, str, bytes], bytes]:
         if key.framed:
             return lambda cursor, _kind, body: frames.ws_frame(frames.ws_event(room, cursor, body))
         return lambda cursor, _kind, body: frames.ws_event(room, cursor, body) + b"\n"
-    named = key.named
+    named, as_cloudevent = key.named, key.cloudevents
 
     def block(cursor: bytes | None, kind: str, body: bytes) -> bytes:
-        return frames.sse_event(cursor, kind.encode() if named else None, body)
+        event = _as_cloudevent(body) if as_cloudevent else body
+        return frames.sse_event(cursor, kind.encode() if named else None, event)
 
     if key.framed:
         return lambda cursor, kind, body: frames.http_chunk(block(cursor, kind, body))

@@ -31,6 +31,7 @@ HISTORY: Final = query.number("history", "How many past events to begin with.", 
 LAST_EVENT_ID: Final = query.cursor("last_event_id", "As the header Last-Event-ID, for who can't set it.")
 AFTER: Final = query.cursor("after", "Only events after this cursor.")
 NAMED: Final = query.flag("named", "1 gives each event its type as the name that EventSource listeners go by.")
+FORMAT: Final = query.choice("format", "How events are written.", "standard", "cloudevents", default="standard")
 _HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
@@ -48,10 +49,9 @@ async def stream(call: Call[None]) -> Response:
         return Response(headers=_HEADERS)
     resources.gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
     patterns, types = selection(request, principal)
-    named = NAMED.of(request)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
-    key = RoomKey(principal.app, patterns, types, "sse", framed, named)
+    key = RoomKey(principal.app, patterns, types, "sse", framed, NAMED.of(request), FORMAT.of(request) == "cloudevents")
     start = _start(request)
     if framed:
         return RawStream(raw, request, principal, key, start)
@@ -119,7 +119,7 @@ def _check_accept(request: Request) -> None:
 operations = (
     Operation(
         "GET", "/v1/stream", stream, "Stream events", PAGE,
-        query=(TOPICS, TYPES, HISTORY, AFTER, LAST_EVENT_ID, NAMED, query.TOKEN, query.TICKET),
+        query=(TOPICS, TYPES, HISTORY, AFTER, LAST_EVENT_ID, NAMED, FORMAT, query.TOKEN, query.TICKET),
         media="text/event-stream", errors=(InvalidCursor, NotAcceptable),
     ),
 )  # fmt: skip

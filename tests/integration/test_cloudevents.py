@@ -9,6 +9,9 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_bina
 from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks.webhooks import Webhook
 
+from hub.core.cloudevents import STRUCTURED
+from tests.support.hub import Hub, publish
+from tests.support.live import SseClient
 from tests.support.receiver import Receiver
 
 
@@ -77,3 +80,52 @@ async def test_an_endpoint_gets_cloudevents_that_the_sdk_reads_and_whose_signatu
         assert (read.get_subject(), read.get_extension("topic")) == ("ein Größe 100%", topic)
         assert read.get_time() == sent.get_time()
         assert got.headers["webhook-id"] == "e"
+
+
+async def test_a_stream_of_cloudevents_is_read_by_the_sdk_and_resumes_by_the_same_ids(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
+    async def read(sse: SseClient) -> CloudEvent:
+        block = await sse.event()
+        assert block.get("event") in (None, "order.created")
+        found = from_http_event(HTTPMessage({"content-type": STRUCTURED}, block["data"].encode()))
+        assert isinstance(found, CloudEvent)
+        return found
+
+    query = f"topic={topic}&topic={topic}.*"
+    async with SseClient.open(hub, f"{query}&format=cloudevents&named=1") as sse:
+        assert (await sse.event())["event"] == "hub.connected"
+        message = to_structured_event(event(topic, "ce", shop="a", subject="42"))
+        await client.post("/v1/events", content=message.body, headers=message.headers)
+        first = await read(sse)
+        assert first.get_attributes() == {**event(topic, "ce", shop="a", subject="42").get_attributes()} | {
+            "time": first.get_time()
+        }
+        assert first.get_data() == {"größe": 7}
+        sent = await publish(client, f"{topic}.x", [1, "größe"], type="order.created")
+        second = await read(sse)
+        assert (second.get_id(), second.get_source(), second.get_extension("topic")) == (
+            sent["id"],
+            "hub",
+            f"{topic}.x",
+        )
+        assert second.get_data() == [1, "größe"]
+        assert sse.id == sent["cursor"]
+        await publish(client, topic, "gone", type="order.created", ephemeral=True)
+        assert (await read(sse)).get_data() == "gone"
+        assert sse.id == sent["cursor"]
+    await publish(client, topic, 3)
+    async with SseClient.open(hub, query, index=1, last_event_id=sse.id) as plain:
+        await plain.event()
+        (third,) = await plain.data(1)
+        assert (third["data"], third["topic"]) == (3, topic)
+    async with SseClient.open(hub, f"{query}&format=cloudevents", index=1, last_event_id=sse.id) as again:
+        await again.event()
+        assert (await read(again)).get_id() == third["id"]
+        assert again.id == plain.id
+
+
+@pytest.mark.parametrize("path", ["/v1/stream?topic=a&format=xml", "/v1/poll?topic=a&format=cloudevents"])
+async def test_another_format_is_refused_by_name(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "format")

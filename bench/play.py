@@ -15,6 +15,7 @@ from bench.processes import BenchError, Cores, Peer, Programs
 from bench.report import AS_HUB, HALF, SATURATED, Measurement, parse
 from bench.scenarios import (
     ADDED_BYTES,
+    BARE,
     EVENT_BYTES,
     FALLBACK_DELIVERY_BYTES,
     FANOUT,
@@ -55,6 +56,8 @@ def open_peer(run: Run, scenario: Scenario, name: str) -> Generator[Peer]:
             opening = rivals.socketio(folder, cores)
         elif name == WS:
             opening = rivals.ws(cores.server)
+        elif name == BARE:
+            opening = processes.bare(folder, cores)
         elif name in (LIMIT, LIMIT_JOIN):
             opening = processes.limit(run.programs.limit, scenario.mode, cores.server, join=name == LIMIT_JOIN)
         else:

@@ -238,6 +238,17 @@ def hub(folder: Path, cores: Cores, serve_command: str, *, split: bool) -> Gener
             yield Peer(server, port, store=store_process, publish_port=publish_port, key=key)
 
 
+@contextmanager
+def bare(folder: Path, cores: Cores) -> Generator[Peer]:
+    """A Starlette route that does one XADD, in front of a store like the Hub's."""
+    port = free_port()
+    with store(folder, cores.client) as (store_process, url):
+        command = [sys.executable, "-m", "bench.peers.bare", url, str(port)]
+        with running("bare", command, cores.server, cwd=BENCH.parent) as process:
+            process.wait_until(lambda: accepts(port))
+            yield Peer(process, port, store=store_process)
+
+
 def is_ready(port: int) -> bool:
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=2, trust_env=False)

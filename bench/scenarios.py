@@ -9,7 +9,7 @@ Mode = Literal["ws", "sse", "none"]
 Plan = Literal["loads", "saturated", "fixed", "idle"]
 When = Literal["always", "thorough", "asked"]
 
-HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS = (
+HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE = (
     "hub",
     "hub-fanout",
     "limit",
@@ -17,8 +17,9 @@ HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS = (
     "nchan",
     "socketio",
     "ws",
+    "bare",
 )
-PEERS: Final = (HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS)
+PEERS: Final = (HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE)
 """In the order of a run: the Hub goes first, since the others are fed at its rates."""
 ON_REQUEST: Final = frozenset({FANOUT, LIMIT_JOIN})
 FOR_SSE: Final = (HUB, LIMIT, NCHAN)
@@ -99,7 +100,7 @@ SCENARIOS: Final = (
     _connections(10000, "thorough"),
     Scenario("idle-ws", "WebSocket, 5000 that wait", "ws", 5000, 50, 1, 1, 1, FOR_WS, "idle"),
     Scenario("idle-sse", "SSE, 5000 that wait", "sse", 5000, 50, 1, 1, 1, FOR_SSE, "idle"),
-    Scenario("publish", "publish one by one", "none", 0, 1000, 1, 64, 64, (HUB, LIMIT), "loads", "thorough"),
+    Scenario("publish", "publish one by one", "none", 0, 1000, 1, 64, 64, (HUB, LIMIT, BARE), "loads", "thorough"),
     Scenario(
         "publish-100", "publish in batches of 100", "none", 0, 1000, 100, 800, 8, (HUB, LIMIT), "loads", "thorough"
     ),

@@ -1,8 +1,9 @@
 """Events: what a publisher may send, and the envelope that is built once and carried verbatim from then on."""
 
+import random
 import re
-import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -14,6 +15,7 @@ from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_
 MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
+_LOW_62: Final = (1 << 62) - 1
 _ID = re.compile(r"[!-~]{1,255}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}")
 _ATTRIBUTES = frozenset(("id", "type", "source", "subject", "time", "timestamp", "topic", "data", "dataschema",
@@ -103,19 +105,25 @@ def build(item: EventInput, *, id: str, now_ms: int, max_bytes: int, prefix: str
     topics.check_publishable(item.topic, item.type, prefix)
     if not _ID.fullmatch(id):
         raise Invalid.field(f"{prefix}id", "must be 1 to 255 visible ASCII characters")
-    _check_extensions(item.extensions or {}, f"{prefix}extensions")
+    if item.extensions:
+        _check_extensions(item.extensions, f"{prefix}extensions")
     timestamp = now_text(now_ms) if item.timestamp is None else _check_timestamp(item.timestamp, f"{prefix}timestamp")
     event = seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
-    _check_depth(item.data, f"{prefix}data")  # after the size, which bounds its work
+    _check_depth(bytes(item.data), f"{prefix}data")  # after the size, which bounds its work
     return event
 
 
 def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: str = "") -> Event:
     """Build the envelope of an event that was checked, or that the hub itself made."""
     # JSON allows line breaks only between tokens: dropping them changes nothing, and one line can't break SSE framing.
-    data = msgspec.Raw(bytes(item.data).translate(None, b"\r\n"))
-    given = (item.source, item.subject, item.dataschema, item.extensions)
-    body = _encode(_Envelope(id, item.type, item.topic, timestamp, data, *given))
+    data, raw = item.data, bytes(item.data)
+    if b"\n" in raw or b"\r" in raw:
+        data = msgspec.Raw(raw.translate(None, b"\r\n"))
+    body = _encode(
+        _Envelope(
+            id, item.type, item.topic, timestamp, data, item.source, item.subject, item.dataschema, item.extensions
+        )
+    )
     if len(body) > max_bytes:
         where = prefix.rstrip(".") or "event"
         raise PayloadTooLarge(
@@ -127,10 +135,9 @@ def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: s
 
 def new_id(now_ms: int) -> str:
     """A fresh event id: `evt_` and a UUIDv7 (RFC 9562, section 5.7), so ids sort by time."""
-    random = uuid.uuid4().int
-    value = (now_ms << 80) | (0x7 << 76) | (random & ((1 << 76) - 1))
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return f"evt_{value:032x}"
+    # Once per event, so without uuid.uuid4 and its call of the system: an id must be unique, not secret.
+    bits = random.getrandbits(74)
+    return f"evt_{now_ms << 80 | 0x7 << 76 | bits >> 62 << 64 | 0x2 << 62 | bits & _LOW_62:032x}"
 
 
 def derived_id(app: str, idempotency_key: str, index: int) -> str:
@@ -139,6 +146,7 @@ def derived_id(app: str, idempotency_key: str, index: int) -> str:
     return f"evt_{digest[:32]}"
 
 
+@lru_cache(maxsize=64)  # a batch's events and its answer share theirs
 def now_text(now_ms: int) -> str:
     """A time as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -166,8 +174,7 @@ def _check_timestamp(value: str, field: str) -> str:
     return value
 
 
-def _check_depth(data: msgspec.Raw, field: str) -> None:
-    raw = bytes(data)
+def _check_depth(raw: bytes, field: str) -> None:
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # can't be deeper than it has brackets; strings only add to it
         return
     brackets = _STRINGS.sub(b"", raw).translate(_ALIKE, _NOT_BRACKETS)

@@ -1,7 +1,6 @@
 """The log: append events, read them back. One Redis stream per partition; see keys.py for what lies beside it."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -91,6 +90,8 @@ class Log:
         Raises StoreUnavailable, LogFull. Their details name the events that were appended all the same; others may have
         been too. A retry with the same ids completes it.
         """
+        if self.partitions == 1:
+            return await self._append_partition(app, 0, events, request_id)
         groups: dict[int, list[int]] = {}
         for index, event in enumerate(events):
             groups.setdefault(keys.partition_of(app, event.topic, self.partitions), []).append(index)
@@ -110,15 +111,17 @@ class Log:
             raise _partial(fault, results)
         return [result for result in results if result is not None]
 
-    async def _append_partition(self, app: str, partition: int, events: list[Event], request_id: str) -> list[Appended]:
+    async def _append_partition(
+        self, app: str, partition: int, events: Sequence[Event], request_id: str
+    ) -> list[Appended]:
         names = [keys.log(partition), keys.meta(partition)]
         args: list[Arg] = [self._retention]
         for event in events:
             names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
             args += (app, event.topic, event.type, event.id, event.timestamp, request_id, event.body)
         reply = await self._writer.run(script("append"), names, args)
-        epoch = int(reply[0])
-        return [_appended(event, partition, epoch, line) for event, line in zip(events, reply[1:], strict=True)]
+        head = b"%x-%x-" % (partition, int(reply[0]))
+        return [_appended(event, head, line) for event, line in zip(events, reply[1:], strict=True)]
 
     # -- read --------------------------------------------------------------------------------------------------------
 
@@ -192,14 +195,15 @@ class Log:
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
 
 
-_LINE = re.compile(rb"(=?)(\S+) (\S+) (.*)", re.DOTALL)
-
-
-def _appended(event: Event, partition: int, epoch: int, line: bytes) -> Appended:
-    found = _LINE.fullmatch(line)
-    assert found is not None
-    cursor = cursors.encode([Mark(partition, epoch, *cursors.parse_id(found[2]))])
-    return Appended(event.id, event.topic, found[4].decode(), found[3].decode(), cursor, bool(found[1]))
+def _appended(event: Event, head: bytes, line: bytes) -> Appended:
+    """What append.lua answers of an event; `head` is how its cursor begins."""
+    kind, timestamp, is_duplicate = event.type, event.timestamp, line.startswith(b"=")
+    if is_duplicate:
+        line, first_timestamp, first_kind = line[1:].split(b" ", 2)
+        kind, timestamp = first_kind.decode(), first_timestamp.decode()
+    ms, _, seq = line.partition(b"-")
+    cursor = b"%b%x-%x" % (head, int(ms), int(seq))  # what cursors.encode would give: this runs once per event
+    return Appended(event.id, event.topic, kind, timestamp, cursor.decode(), is_duplicate)
 
 
 def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:

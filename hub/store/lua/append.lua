@@ -2,7 +2,7 @@
 -- Appends events to one partition's log, each once per (app, topic, id) within the retention.
 -- KEYS: log, meta, then per event: seen (hash by event id), topic index (stream)
 -- ARGV: retention in seconds, then per event: app, topic, type, id, timestamp, request id, body
--- Returns: epoch, then per event `position timestamp type`; an event that was there already begins with `=`.
+-- Returns: epoch, then per event its position; of one that was there already `=position timestamp type`, the first's.
 -- Errors: LOGFULL while the janitor holds the log for full. Nothing is appended then.
 -- An index lives for the retention behind its last entry, by the clock that made that entry's position. So position and
 -- retention tell which entries an index surely names (Log.indexed_above); the log may hold older ones.
@@ -26,8 +26,7 @@ for n = 0, (#KEYS - 2) / 2 - 1 do
     local id = redis.call('XADD', log, '*', 'a', ARGV[a], 't', topic, 'y', ARGV[a + 2], 'i', ARGV[a + 3],
       'r', ARGV[a + 5], 'e', ARGV[a + 6])
     local ms = string.match(id, '^%d+')
-    local entry = id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2]
-    redis.call('HSET', seen, topic, entry)
+    redis.call('HSET', seen, topic, id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2])
     -- An index that refuses names entries of a log that was lost (its last id is ahead of this log's): it begins again.
     local added = redis.pcall('XADD', index, 'MINID', '~', state[2] or '0', id, 'p', '')
     if type(added) == 'table' then
@@ -36,7 +35,7 @@ for n = 0, (#KEYS - 2) / 2 - 1 do
       redis.call('HSET', meta, 'indexed', ms)
     end
     redis.call('PEXPIREAT', index, string.format('%.0f', ms + retention * 1000))
-    out[#out + 1] = entry
+    out[#out + 1] = id
   end
   -- A duplicate renews its key as well: a write, so that the durability wait behind it covers it.
   redis.call('EXPIRE', seen, retention)

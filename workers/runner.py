@@ -14,6 +14,7 @@ from hub.store.audience import Audience
 from hub.store.connect import Link
 from hub.store.dispatching import Dispatching
 from hub.store.janitor import Janitor
+from hub.store.job_steps import JobSteps
 from hub.store.log import Log
 from hub.store.outbox import Outbox
 from hub.store.queues import Queues
@@ -22,6 +23,7 @@ from hub.telemetry import logger
 from workers.complaints import Complaints
 from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
+from workers.jobs import JobRunner
 from workers.sender import Sender
 from workers.upkeep import Doorbell, Upkeep
 
@@ -86,8 +88,10 @@ class Worker:
             for p in range(self._settings.partitions)
         ]
         janitor = Janitor(self._link, self._settings)
+        steps = JobSteps(self._link, self._log, partitions=partitions, retention=self._settings.attempt_retention)
+        jobs = JobRunner(steps, self._queues, lambda partition: deliverer.wake([partition]))
         sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
-        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints)]
+        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs)]
 
         def stop() -> None:
             deliverer.stop()

@@ -13,12 +13,21 @@ from hub.settings import Settings
 from hub.store import attempts, keys
 from hub.store.attempts import Attempt
 from hub.store.connect import Link
-from hub.store.delivery_scan import Filter, Listed, Merge, Place
+from hub.store.delivery_scan import Filter, Listed, Merge, Owner, Place
 from hub.store.endpoints import Endpoints, ring
-from hub.store.log import Log, parse_entry
-from hub.store.records import Ref, Standing, delivery_id, is_endpoint_id, parse_delivery_id, parse_standing
+from hub.store.log import Log
+from hub.store.records import (
+    TESTS,
+    Ref,
+    Standing,
+    delivery_id,
+    is_endpoint_id,
+    job_id,
+    parse_delivery_id,
+    parse_standing,
+)
 from hub.store.scripts import script
-from hub.store.wire import Reply
+from hub.store.wire import Arg, Reply
 
 SCAN_BUDGET: Final = 5000
 """Deliveries that one listing may look at; its cursor goes on from there."""
@@ -39,12 +48,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One event owed to one endpoint. Times are RFC 3339.
 
     `status` is pending, succeeded, exhausted or cancelled; `next_attempt_at` is set while it is pending, `ended_at`
-    after; `attempt_count` is the number of the last attempt that was recorded.
+    after; `attempt_count` is the number of the last attempt that was recorded. `origin` is None where the event matched
+    when it was published, `test`, or the id of the job that replays it.
     """
 
     id: str
     endpoint: str
     event: EventRef
+    origin: str | None
     status: str
     attempt_count: int
     created_at: str
@@ -86,8 +97,7 @@ class Deliveries:
         if wanted.event is not None:
             scan = await self._of_event(app, wanted, owners, below)
         else:
-            placed = [(one, self._partition(one)) for one in owners]
-            scan = Merge(self._link, placed, self._log.partitions, wanted, below)
+            scan = Merge(self._link, owners, self._log.partitions, wanted, below)
         found: list[Delivery] = []
         looked = 0
         while looked < SCAN_BUDGET and (places := await scan.take(limit)):
@@ -108,7 +118,7 @@ class Deliveries:
         names = [keys.sched(partition), keys.endpoint(partition, endpoint_id), keys.retries(partition, endpoint_id)]
         names += (keys.record(partition, str(ref)), keys.owed_body(partition, str(ref)))
         answer = await self._link.run(script("retry"), names, [endpoint_id, str(ref), ""])
-        if answer == b"expired" and (body := await self._from_log(ref, found[0])):
+        if answer == b"expired" and (body := await self._log.body(ref.partition, ref.position, found[0])):
             answer = await self._link.run(script("retry"), names, [endpoint_id, str(ref), body])
         if answer == b"expired":
             raise PayloadExpired("The event's bytes are no longer kept, so it can't be sent again")
@@ -151,23 +161,23 @@ class Deliveries:
             raise _missing(id)
         return ref, endpoint_id, [field.decode() for field in found], parse_standing(raw)
 
-    async def _from_log(self, ref: Ref, event_id: str) -> bytes | None:
-        raw_id = cursors.format_id(ref.position)
-        found = await self._link.call("XRANGE", keys.log(ref.partition), raw_id, raw_id)
-        entry = parse_entry(ref.partition, found[0]) if found else None
-        return entry.body if entry is not None and entry.id == event_id else None
-
-    async def _owners(self, app: str, endpoint_id: str | None) -> list[str]:
+    async def _owners(self, app: str, endpoint_id: str | None) -> list[Owner]:
         if endpoint_id is None:
-            return await self._endpoints.ids(app)
-        return [endpoint_id] if is_endpoint_id(endpoint_id) else []
+            ids = await self._endpoints.ids(app)
+        else:
+            ids = [endpoint_id] if is_endpoint_id(endpoint_id) else []
+        placed = [(one, self._partition(one)) for one in ids]
+        commands: list[tuple[Arg, ...]] = [("ZRANGE", keys.endpoint_jobs(p, one), 0, -1) for one, p in placed]
+        numbers = await self._link.pipeline(commands) if commands else []
+        return [Owner(*one, (0, TESTS, *map(int, found))) for one, found in zip(placed, numbers, strict=True)]
 
-    async def _of_event(self, app: str, wanted: Filter, owners: Sequence[str], below: Place | None) -> Listed:
+    async def _of_event(self, app: str, wanted: Filter, owners: Sequence[Owner], below: Place | None) -> Listed:
         places: list[Place] = []
         for p in range(self._log.partitions):
             for line in await self._link.call("HVALS", keys.seen(p, app, wanted.event or "")):
                 ms, seq = cursors.parse_id(line.split(b" ")[0])
-                places += [Place(ms, seq, p, one) for one in owners if wanted.is_within(ms)]
+                if wanted.is_within(ms):
+                    places += [Place(ms, seq, p, one.endpoint, origin) for one in owners for origin in one.origins]
         return Listed(places, below)
 
     async def _read(self, app: str, places: Sequence[Place]) -> list[Delivery | None]:
@@ -189,7 +199,7 @@ def _place_of(cursor: str) -> Place:
         message = "is not a cursor of this listing; pass one back exactly as an answer carried it"
         raise InvalidCursor(f"cursor: {message}", (Detail("cursor", message),))
     ref, endpoint_id = parsed
-    return Place(*ref.position, ref.partition, endpoint_id)
+    return Place(*ref.position, ref.partition, endpoint_id, ref.origin)
 
 
 def _listed(app: str, place: Place, reply: Reply) -> Delivery | None:
@@ -207,12 +217,19 @@ def _view(ref: Ref, endpoint_id: str, found: list[str], standing: Standing) -> D
         id=delivery_id(ref, endpoint_id),
         endpoint=endpoint_id,
         event=EventRef(event_id, kind, topic),
+        origin=_origin(endpoint_id, ref.origin),
         status=standing.status,
         attempt_count=standing.attempts,
         created_at=now_text(ref.ms),
         next_attempt_at=now_text(standing.at) if is_pending else None,
         ended_at=None if is_pending else now_text(standing.at),
     )
+
+
+def _origin(endpoint_id: str, number: int) -> str | None:
+    if number <= TESTS:
+        return "test" if number else None
+    return job_id(endpoint_id, number)
 
 
 def _missing(id: str) -> NotFound:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from hub.core import cursor as cursors
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.records import Ref
+from hub.store.records import TESTS, Ref
 from hub.store.wire import Arg
 
 _PAGE: Final = 100
@@ -33,10 +33,11 @@ class Place(NamedTuple):
     seq: int
     partition: int
     endpoint: str
+    origin: int = 0
 
     @property
     def ref(self) -> Ref:
-        return Ref(self.partition, self.ms, self.seq)
+        return Ref(self.partition, self.ms, self.seq, self.origin)
 
 
 class Listed:
@@ -51,24 +52,32 @@ class Listed:
         return taken
 
 
+class Owner(NamedTuple):
+    """An endpoint, its delivery partition, and the origins of what it was owed."""
+
+    endpoint: str
+    partition: int
+    origins: Sequence[int]
+
+
 class _Source:
-    """One index: the deliveries of one endpoint from one log partition."""
+    """One index: the deliveries of one endpoint from one log partition, of one origin."""
 
-    __slots__ = ("done", "endpoint", "found", "key", "partition", "top")
+    __slots__ = ("done", "endpoint", "found", "key", "origin", "partition", "top")
 
-    def __init__(self, endpoint: str, partition: int, key: str, top: str) -> None:
-        self.endpoint, self.partition, self.key, self.top = endpoint, partition, key, top
+    def __init__(self, endpoint: str, partition: int, origin: int, key: str, top: str) -> None:
+        self.endpoint, self.partition, self.origin, self.key, self.top = endpoint, partition, origin, key, top
         self.found: list[Place] = []
         self.done = False
 
 
 class Merge:
-    """Places from many indexes, read in pages, in one order. `owners` are endpoints with their delivery partitions."""
+    """Places from many indexes, read in pages, in one order."""
 
     def __init__(
         self,
         link: Link,
-        owners: Sequence[tuple[str, int]],
+        owners: Sequence[Owner],
         log_partitions: int,
         wanted: Filter,
         below: Place | None,
@@ -80,9 +89,10 @@ class Merge:
         if below is not None and wanted.is_within(below.ms):
             top = cursors.format_id((below.ms, below.seq))
         self._sources = [
-            _Source(endpoint, p, keys.delivery_index(partition, endpoint, p), top)
-            for endpoint, partition in owners
-            for p in range(log_partitions)
+            _Source(endpoint, p, origin, keys.delivery_index(partition, endpoint, p, origin), top)
+            for endpoint, partition, origins in owners
+            for origin in origins
+            for p in range(1 if origin == TESTS else log_partitions)
         ]
 
     async def take(self, count: int) -> list[Place]:
@@ -106,7 +116,10 @@ class Merge:
             ("XREVRANGE", source.key, source.top, self._low, "COUNT", count) for source in dry
         ]
         for source, reply in zip(dry, await self._link.pipeline(commands), strict=True):
-            places = [Place(*cursors.parse_id(raw_id), source.partition, source.endpoint) for raw_id, _ in reply]
+            places = [
+                Place(*cursors.parse_id(raw_id), source.partition, source.endpoint, source.origin)
+                for raw_id, _ in reply
+            ]
             source.done = len(places) < count
             if places:
                 source.top = f"({cursors.format_id((places[-1].ms, places[-1].seq))}"

@@ -22,11 +22,13 @@ PERMANENT: Final = (
     "hub:{d*}:[efrlhw]:*",  # per endpoint, bounded by its backlog limit, removed with it
     "hub:{d*}:applied",  # one field per log partition
     "hub:{d*}:tick",  # two numbers
+    "hub:{d*}:jobs",  # the jobs that aren't done
+    "hub:{d*}:origins",  # a number
     "hub:{d*}:out",  # capped by length, drained into the log
 )
 
-WHILE_OWED: Final = ("hub:{d*}:o:*", "hub:{d*}:b:*")
-"""Keys that get their time to live when the last delivery of their event has ended."""
+WHILE_OWED: Final = ("hub:{d*}:o:*", "hub:{d*}:b:*", "hub:{d*}:j:*")
+"""Keys that get their time to live when the last delivery of their event has ended, or their job."""
 
 
 def partition_of(app: str, topic: str, partitions: int) -> int:
@@ -143,14 +145,30 @@ def claims(partition: int, endpoint_id: str) -> str:
     return f"hub:{{d{partition}}}:c:{endpoint_id}"
 
 
+def of_endpoint(partition: int, endpoint_id: str) -> list[str]:
+    """What scripts on one endpoint's queues take first (see endpoint_keys in delivery.lua)."""
+    return [
+        sched(partition),
+        tick(partition),
+        endpoint(partition, endpoint_id),
+        fresh(partition, endpoint_id),
+        retries(partition, endpoint_id),
+        leases(partition, endpoint_id),
+        heads(partition, endpoint_id),
+        waiting(partition, endpoint_id),
+        claims(partition, endpoint_id),
+    ]
+
+
 def figures(partition: int, endpoint_id: str) -> str:
     """Hash, an endpoint's attempts in rings of buckets (see tally.lua). Lives for 8 days after the last one."""
     return f"hub:{{d{partition}}}:s:{endpoint_id}"
 
 
-def delivery_index(partition: int, endpoint_id: str, log_partition: int) -> str:
-    """Stream of the log positions that an endpoint was owed. Lives for the attempts' retention after the last one."""
-    return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}"
+def delivery_index(partition: int, endpoint_id: str, log_partition: int, origin: int = 0) -> str:
+    """Stream of the positions that an endpoint was owed, of one origin (see records.Ref). Lives for the attempts'
+    retention after the last one."""
+    return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}" + (f":{origin}" if origin else "")
 
 
 def record(partition: int, ref: str) -> str:
@@ -166,6 +184,32 @@ def owed_body(partition: int, ref: str) -> str:
 def attempts(partition: int) -> str:
     """Stream of attempts. Trimmed by age and bytes; lives for the attempts' retention after the last one."""
     return f"hub:{{d{partition}}}:hist"
+
+
+def jobs(partition: int) -> str:
+    """Sorted set: `endpoint|number` of the jobs that aren't done, by when each is next to be worked on, in ms."""
+    return f"hub:{{d{partition}}}:jobs"
+
+
+def job(partition: int, endpoint_id: str, number: int) -> str:
+    """Hash, a job of an endpoint (see job.lua). Lives for the attempts' retention after its end."""
+    return f"hub:{{d{partition}}}:j:{endpoint_id}:{number}"
+
+
+def endpoint_jobs(partition: int, endpoint_id: str) -> str:
+    """Sorted set of an endpoint's jobs by number; score 1 while one isn't done. Lives for the attempts' retention after
+    the last step of one."""
+    return f"hub:{{d{partition}}}:q:{endpoint_id}"
+
+
+def of_job(partition: int, endpoint_id: str, number: int) -> list[str]:
+    """What steps of a job take after the endpoint's keys (see job.lua)."""
+    return [jobs(partition), job(partition, endpoint_id, number), endpoint_jobs(partition, endpoint_id)]
+
+
+def origins(partition: int) -> str:
+    """The last number given to a job, or to a test event."""
+    return f"hub:{{d{partition}}}:origins"
 
 
 def outbox(partition: int) -> str:

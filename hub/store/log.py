@@ -190,6 +190,13 @@ class Log:
                     return entry, await self._cursor_of(entry)
         raise NotFound(f"No event {event_id!r} is in the log; it may have passed its retention")
 
+    async def body(self, partition: int, position: Position, event_id: str) -> bytes | None:
+        """The bytes of an event of which both place and id are known; None where the log no longer has it."""
+        raw_id = cursors.format_id(position)
+        found = await self._link.call("XRANGE", keys.log(partition), raw_id, raw_id)
+        entry = parse_entry(partition, found[0]) if found else None
+        return entry.body if entry is not None and entry.id == event_id else None
+
     async def _cursor_of(self, entry: Entry) -> str:
         epoch, _, _ = await self.observe(entry.partition)
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])

@@ -227,15 +227,7 @@ class Queues:
         return await self._link.run(script("purge"), names, [endpoint_id, self._retention, *entries])
 
     def _endpoint_keys(self, partition: int, endpoint_id: str) -> list[str]:
-        return [
-            keys.endpoint(partition, endpoint_id),
-            keys.fresh(partition, endpoint_id),
-            keys.retries(partition, endpoint_id),
-            keys.leases(partition, endpoint_id),
-            keys.heads(partition, endpoint_id),
-            keys.waiting(partition, endpoint_id),
-            keys.claims(partition, endpoint_id),
-        ]
+        return keys.of_endpoint(partition, endpoint_id)[2:]
 
 
 def _slices(owed: Sequence[Owed], end: Position) -> Iterator[tuple[Position, list[Owed]]]:

@@ -6,20 +6,30 @@ from typing import Final, NamedTuple
 from hub.core.cursor import Position
 from hub.core.endpoint import ID
 
-_DELIVERY = re.compile(r"dlv_((?:0|[1-9]\d{0,3})-(?:0|[1-9]\d{0,15})-(?:0|[1-9]\d{0,19}))_([0-9a-f]{24})")
+_DELIVERY = re.compile(
+    r"dlv_((?:0|[1-9]\d{0,3})-(?:0|[1-9]\d{0,15})-(?:0|[1-9]\d{0,19})(?:-[1-9]\d{0,15})?)_([0-9a-f]{24})"
+)
+_JOB = re.compile(r"job_([0-9a-f]{24})_([1-9]\d{0,15})")
+TESTS: Final = 1
+"""The origin of test events, which are in no log. Jobs have greater ones."""
 
 STATUSES: Final = {"p": "pending", "s": "succeeded", "x": "exhausted", "c": "cancelled"}
 
 
 class Ref(NamedTuple):
-    """Names an event among the deliveries: its log partition and its place there. The text is `partition-ms-seq`."""
+    """Names an event among the deliveries: its log partition, its place there, and why it is owed: 0, because it
+    matched when it was published, or the number of the job that owes it again. The text is `partition-ms-seq`, with an
+    origin behind it that isn't 0.
+    """
 
     partition: int
     ms: int
     seq: int
+    origin: int = 0
 
     def __str__(self) -> str:
-        return f"{self.partition}-{self.ms}-{self.seq}"
+        text = f"{self.partition}-{self.ms}-{self.seq}"
+        return f"{text}-{self.origin}" if self.origin else text
 
     @property
     def position(self) -> Position:
@@ -27,8 +37,7 @@ class Ref(NamedTuple):
 
 
 def parse_ref(text: str) -> Ref:
-    partition, ms, seq = text.split("-")
-    return Ref(int(partition), int(ms), int(seq))
+    return Ref(*map(int, text.split("-")))
 
 
 def delivery_id(ref: Ref, endpoint_id: str) -> str:
@@ -40,6 +49,17 @@ def parse_delivery_id(text: str) -> tuple[Ref, str] | None:
     """The reference and the endpoint id, or None where the text is no delivery id."""
     found = _DELIVERY.fullmatch(text)
     return None if found is None else (parse_ref(found[1]), f"ep_{found[2]}")
+
+
+def job_id(endpoint_id: str, number: int) -> str:
+    """What users call a job: it names its endpoint, so it is found directly."""
+    return f"job_{endpoint_id.removeprefix('ep_')}_{number}"
+
+
+def parse_job_id(text: str) -> tuple[str, int] | None:
+    """The endpoint id and the number, or None where the text is no job id."""
+    found = _JOB.fullmatch(text)
+    return None if found is None else (f"ep_{found[1]}", int(found[2]))
 
 
 def is_endpoint_id(text: str) -> bool:

@@ -17,6 +17,8 @@ from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.delivery_scan import Filter
 from hub.store.endpoints import Endpoints
+from hub.store.job_steps import JobSteps
+from hub.store.jobs import Jobs
 from hub.store.log import Entry, Log
 from hub.store.queues import Lease, Owed, Queues, Settlement, Verdict
 
@@ -61,6 +63,7 @@ class Ground:
             settle_budget_ms=budget_ms,
             policy=policy,
         )
+        self.jobs = Jobs(link, self.settings, self.log, self.endpoints)
         self.epoch = 1
 
     async def endpoint(self, **fields: Any) -> str:
@@ -128,6 +131,13 @@ class Ground:
             return 0
         assert claimed.purge
         return await self.queues.purge(partition, endpoint_id, claimed.entries)
+
+    def steps(self, **limits: int) -> JobSteps:
+        """The jobs as a worker does them."""
+        retention = self.settings.attempt_retention
+        return JobSteps(
+            self.link, self.log, partitions=self.settings.delivery_partitions, retention=retention, **limits
+        )
 
     async def statuses(self, **wanted: Any) -> list[str]:
         """The statuses of the app's deliveries, newest first."""

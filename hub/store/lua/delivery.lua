@@ -1,7 +1,8 @@
 -- Included by others: what the scripts of one delivery partition share. Times are in ms by the store's clock.
 --
 -- A queued delivery is the text `REF|attempt|generation`; a lease has `|nonce` behind it. The generation grows with every
--- manual retry, so an entry that an older one left in a queue is known for stale.
+-- manual retry, so an entry that an older one left in a queue is known for stale. REF is `partition-ms-seq`, and
+-- `-origin` where a job or a test owes it: that is a delivery of its own, with its own record and bytes.
 -- An event's record (hash `o`): i, a, t, y, q (id, app, topic, type, request id), n (deliveries owed), k (ended without
 -- success), and per endpoint `status attempts generation base at history`: status p, s, x or c (pending, succeeded,
 -- exhausted, cancelled), the last attempt's number, the number before this generation's first, when it is due or ended,
@@ -68,8 +69,8 @@ end
 
 -- In an ordered endpoint's queues (f, r, l) there is one delivery of each topic, its head; the others wait in `w` as
 -- `topic|number|entry`, in order. `h` has two fields per head: topic to `REF|generation`, and the other way.
-local function owe_in_order(k, topic, ref)
-  local head, entry = ref .. '|0', ref .. '|1|0'
+local function owe_in_order(k, topic, ref, attempt, generation)
+  local head, entry = ref .. '|' .. (generation or 0), ref .. '|' .. (attempt or 1) .. '|' .. (generation or 0)
   if redis.call('HEXISTS', k.h, topic) == 1 then
     local number = redis.call('HINCRBY', k.e, 'number', 1)
     redis.call('ZADD', k.w, 0, string.format('%s|%016d|%s', topic, number, entry))

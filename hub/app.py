@@ -27,10 +27,12 @@ from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
 from hub.store.grants import Grants
 from hub.store.janitor import Janitor
+from hub.store.jobs import Jobs
 from hub.store.log import Log
 from hub.store.reaper import Reaper
 from hub.store.requirements import require_store, store_patience
 from hub.store.revocations import Revocations
+from hub.store.samples import Samples
 from hub.store.tickets import Tickets
 from hub.store.versioned import Version
 from hub.telemetry import configure, logger
@@ -41,6 +43,7 @@ from hub.web import (
     deliveries,
     endpoints,
     events,
+    jobs,
     oauth,
     ops,
     poll,
@@ -60,8 +63,8 @@ from hub.web.tokens import Tokens
 
 OPERATIONS: Final = (
     *publish.operations, *events.operations, *sse.operations, *poll.operations, *endpoints.operations,
-    *deliveries.operations, *apps.operations, *api_keys.operations, *oauth.operations, *admin.operations,
-    *tickets.operations, *topics.operations, *users.operations, *ops.operations,
+    *deliveries.operations, *jobs.operations, *apps.operations, *api_keys.operations, *oauth.operations,
+    *admin.operations, *tickets.operations, *topics.operations, *users.operations, *ops.operations,
 )  # fmt: skip
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
@@ -149,6 +152,8 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             endpoints=endpoints_store,
             deliveries=Deliveries(link, settings, log, endpoints_store),
             figures=Figures(link, settings, endpoints_store),
+            jobs=Jobs(link, settings, log, endpoints_store),
+            samples=Samples(link, settings, endpoints_store),
             gateway=gateway,
         )
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))

@@ -89,7 +89,7 @@ class Merge:
         if below is not None and wanted.is_within(below.ms):
             top = cursors.format_id((below.ms, below.seq))
         self._sources = [
-            _Source(endpoint, p, origin, keys.delivery_index(partition, endpoint, p, origin), top)
+            _Source(endpoint, p, origin, keys.origin_index(partition, endpoint, p, origin), top)
             for endpoint, partition, origins in owners
             for origin in origins
             for p in range(1 if origin == TESTS else log_partitions)

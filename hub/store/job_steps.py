@@ -20,7 +20,7 @@ from hub.store.records import STATUSES, Ref
 from hub.store.scripts import script
 from hub.store.wire import Arg
 
-HOLD_MS: Final = 5000
+HOLD_MS: Final = 2000
 """How long a job is kept from other workers after each of its steps."""
 PAUSE_MS: Final = 200
 MOST_DUE: Final = 1000
@@ -137,7 +137,7 @@ class JobSteps:
         self, job: Taken, stage: Stage, entries: Sequence[Entry], cursor: str, is_end: bool, gone: int
     ) -> Outcome:
         names = self._names(job)
-        names.append(keys.delivery_index(job.partition, job.endpoint, stage.partition, job.number))
+        names.append(keys.origin_index(job.partition, job.endpoint, stage.partition, job.number))
         args = [*self._args(job), cursor, int(is_end), gone, stage.partition]
         for entry in entries:
             ref = str(Ref(stage.partition, *entry.position, job.number))
@@ -161,7 +161,7 @@ class JobSteps:
     async def recover(self, job: Taken) -> Outcome:
         """Owe anew what failed of the next page of what the endpoint was owed."""
         stage = job.plan.stages[job.stage]
-        index = keys.delivery_index(job.partition, job.endpoint, stage.partition, stage.origin)
+        index = keys.origin_index(job.partition, job.endpoint, stage.partition, stage.origin)
         span = (f"({cursors.format_id(job.position)}", cursors.format_id(stage.end))
         found = await self._link.call("XRANGE", index, *span, "COUNT", PAGE)
         positions = [cursors.parse_id(raw) for raw, _ in found]

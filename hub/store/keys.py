@@ -165,10 +165,15 @@ def figures(partition: int, endpoint_id: str) -> str:
     return f"hub:{{d{partition}}}:s:{endpoint_id}"
 
 
-def delivery_index(partition: int, endpoint_id: str, log_partition: int, origin: int = 0) -> str:
-    """Stream of the positions that an endpoint was owed, of one origin (see records.Ref). Lives for the attempts'
-    retention after the last one."""
-    return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}" + (f":{origin}" if origin else "")
+def delivery_index(partition: int, endpoint_id: str, log_partition: int) -> str:
+    """Stream of the log positions that an endpoint was owed. Lives for the attempts' retention after the last one."""
+    return f"hub:{{d{partition}}}:d:{endpoint_id}:{log_partition}"
+
+
+def origin_index(partition: int, endpoint_id: str, log_partition: int, origin: int) -> str:
+    """The same for what one origin owed (see records.Ref)."""
+    index = delivery_index(partition, endpoint_id, log_partition)
+    return f"{index}:{origin}" if origin else index
 
 
 def record(partition: int, ref: str) -> str:

@@ -15,9 +15,11 @@ from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
 from hub.store.grants import Grants
+from hub.store.jobs import Jobs
 from hub.store.log import Log
 from hub.store.reaper import Reaper
 from hub.store.revocations import Revocations
+from hub.store.samples import Samples
 from hub.store.tickets import Tickets
 from hub.web.tokens import Tokens
 
@@ -37,6 +39,8 @@ class Context(msgspec.Struct, frozen=True):
     endpoints: Endpoints
     deliveries: Deliveries
     figures: Figures
+    jobs: Jobs
+    samples: Samples
     gateway: Gateway
 
 

@@ -7,12 +7,14 @@ import msgspec
 from hub.core.endpoint import EndpointInput, EndpointPatch
 from hub.core.errors import Conflict, EndpointUrlForbidden, InvalidCursor, NotConfigured, NotFound
 from hub.core.rotation import Rotation
+from hub.store.deliveries import Delivery
 from hub.store.endpoints import Endpoint, SigningSecrets
 from hub.store.figures import EndpointStats
 from hub.store.records import is_endpoint_id
+from hub.store.samples import SampleInput
 from hub.web import query
 from hub.web.auth import scope
-from hub.web.http import Page
+from hub.web.http import Page, request_id
 from hub.web.operation import Body, Call, Operation
 
 
@@ -77,6 +79,12 @@ async def rotate(call: Call[Rotation]) -> SigningSecrets:
     return await call.resources.endpoints.rotate(call.app, call.path("id"), call.body)
 
 
+async def test(call: Call[SampleInput]) -> Delivery:
+    """A test event is owed to this endpoint alone; the answer is its delivery, to be read again with its attempts."""
+    id = await call.resources.samples.send(call.app, call.path("id"), call.body, None, request_id(call.request))
+    return await call.resources.deliveries.get(call.app, id)
+
+
 async def stats(call: Call[None]) -> EndpointStats:
     """What its attempts came to in the last hour, day and week, and what it is owed now."""
     return await call.resources.figures.read(call.app, call.path("id"))
@@ -108,6 +116,10 @@ operations = (
     Operation(
         "POST", "/v1/endpoints/{id}/secret/rotate", rotate, "Rotate an endpoint's secret", _WRITE,
         body=Body(Rotation), answer=SigningSecrets, errors=(NotFound, Conflict, NotConfigured),
+    ),
+    Operation(
+        "POST", "/v1/endpoints/{id}/test", test, "Send a test event", _WRITE,
+        body=Body(SampleInput), answer=Delivery, status=202, errors=(NotFound, Conflict),
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/stats", stats, "Read an endpoint's figures", _READ,

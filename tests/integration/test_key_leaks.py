@@ -62,6 +62,13 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
     (await client.patch(f"/v1/endpoints/{good['id']}", json={"description": "still here"})).raise_for_status()
     await site.until(22, "/good")
     await eventually(lambda: exhausted(client, bad["id"], 22), "the bad endpoint's deliveries are exhausted")
+    (await client.post(f"/v1/endpoints/{good['id']}/test")).raise_for_status()
+    await site.until(23, "/good")
+    site.answers.pop("/bad")
+    span = {"since": "2026-01-01T00:00:00Z"}
+    for kind in ("recover", "replay"):
+        job = (await client.post(f"/v1/endpoints/{bad['id']}/{kind}", json=span)).json()["data"]["id"]
+        await eventually(lambda job=job: completed(client, job), "the job is done")
     made = (await client.post("/v1/keys", json={"scopes": ["events:read"], "name": "reader"})).json()["data"]
     await client.get("/v1/events", headers=auth(made["key"]))
     (await client.delete(f"/v1/keys/{made['id']}")).raise_for_status()
@@ -70,6 +77,10 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
     (await client.post("/v1/tokens/revoke", json={"user": "carl"})).raise_for_status()
     (await client.post("/v1/tickets", json={"user": "ann", "subscribe": ["orders.**"]})).raise_for_status()
     (await client.get("/v1/poll?topic=orders.**&wait=0")).raise_for_status()
+
+
+async def completed(client: httpx.AsyncClient, job: str) -> bool:
+    return (await client.get(f"/v1/jobs/{job}")).json()["data"]["status"] == "completed"
 
 
 async def exhausted(client: httpx.AsyncClient, endpoint: str, count: int) -> bool:
@@ -100,7 +111,7 @@ async def test_no_key_stays_for_ever_unless_it_is_listed_and_none_is_spelled_els
             assert {keys.log(0).replace("0", "*"), keys.API_KEYS, keys.CONTROL, keys.PRESENCE} <= set(written)
             assert {keys.revoked("*", "*"), keys.ticket("*")} <= set(written)
             kinds = {key.split(":")[2] for key in found if key.startswith("hub:{d")}
-            assert {"o", "hist", "applied"} <= kinds
+            assert {"o", "hist", "applied", "j", "q", "s"} <= kinds
 
 
 def operational(store: redis.Redis) -> int:

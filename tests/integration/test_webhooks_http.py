@@ -1,10 +1,12 @@
 """Endpoints and deliveries over HTTP, through a real web process and a real worker."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from tests.support.hub import Hub, publish
 from tests.support.receiver import Receiver, answer
@@ -164,3 +166,95 @@ async def test_an_endpoints_figures_follow_its_attempts(web: httpx.AsyncClient, 
         assert (window["attempts"], window["success_rate"], window["succeeded"]) == (4, 0.75, 3)
         assert window["answers"] == {"2xx": 3, "3xx": 0, "4xx": 0, "5xx": 1, "none": 0}
     assert (await web.get("/v1/endpoints/ep_none/stats")).status_code == 404
+
+
+async def test_a_test_event_goes_to_one_endpoint_alone_and_is_shown_as_a_delivery(
+    web: httpx.AsyncClient, topic: str
+) -> None:
+    async with Receiver() as receiver:
+        made = await make(web, receiver.url(), topics=[topic], filter="type == 'never'")
+        await make(web, receiver.url("/other"), topics=["**", "hub.**"])
+        sent = await web.post(f"/v1/endpoints/{made['id']}/test")
+        assert sent.status_code == 202, sent.text
+        delivery = sent.json()["data"]
+        assert (delivery["origin"], delivery["status"], delivery["event"]["type"]) == ("test", "pending", "hub.test")
+        (got,) = await receiver.until(1)
+        assert Webhook(made["secret"]).verify(got.body, got.headers) == got.event
+        assert got.event["id"] == delivery["event"]["id"]
+
+        async def succeeded() -> dict[str, Any] | None:
+            shown = (await web.get(f"/v1/deliveries/{delivery['id']}")).json()["data"]
+            return shown if shown["status"] == "succeeded" else None
+
+        shown = await eventually(succeeded, "the test event has arrived")
+        assert shown is not None
+        assert [one["status"] for one in shown["attempts"]] == [200]
+        chosen = (await web.post(f"/v1/endpoints/{made['id']}/test", json={"type": "order.paid"})).json()["data"]
+        assert (await receiver.until(2))[1].event["type"] == "order.paid"
+        listed = (await web.get("/v1/deliveries", params={"endpoint": made["id"]})).json()["data"]
+        assert [one["id"] for one in listed] == [chosen["id"], delivery["id"]]
+        assert receiver.at("/other") == []
+        assert (await web.get(f"/v1/events/{delivery['event']['id']}")).status_code == 404
+        await web.patch(f"/v1/endpoints/{made['id']}", json={"enabled": False})
+        assert (await web.post(f"/v1/endpoints/{made['id']}/test")).status_code == 409
+        refused = await web.post(f"/v1/endpoints/{made['id']}/test", json={"type": "not a type"})
+        assert refused.json()["error"]["details"][0]["field"] == "type"
+    assert (await web.post("/v1/endpoints/ep_none/test")).status_code == 404
+
+
+async def test_what_failed_is_recovered_and_what_matched_is_replayed_by_jobs(
+    web: httpx.AsyncClient, topic: str
+) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    async with Receiver() as receiver:
+        early = await publish(web, topic, "early")
+        receiver.answers["/hook"] = [answer(500)] * 4
+        made = await make(web, receiver.url(), topics=[topic])
+        ids = {(await publish(web, topic, n))["id"] for n in range(2)}
+        await receiver.until(4)
+        path = f"/v1/endpoints/{made['id']}"
+        query = {"endpoint": made["id"], "status": "exhausted"}
+        await eventually(lambda: _count(web, query, 2), "both are exhausted")
+        begun = await web.post(f"{path}/recover", json={"since": before.isoformat()})
+        assert begun.status_code == 202, begun.text
+        job = await _ended(web, begun.json()["data"]["id"])
+        assert (job["kind"], job["status"], job["owed"], job["progress"]) == ("recover", "completed", 2, 1.0)
+        assert {got.headers["webhook-id"] for got in (await receiver.until(6))[4:]} == ids
+        replay = (await web.post(f"{path}/replay", json={"since": before.isoformat()})).json()["data"]
+        assert (await _ended(web, replay["id"]))["owed"] == 3
+        assert {got.headers["webhook-id"] for got in (await receiver.until(9))[6:]} == {*ids, early["id"]}
+        assert [one["id"] for one in (await web.get(f"{path}/jobs")).json()["data"]] == [replay["id"], job["id"]]
+        assert (await web.post(f"/v1/jobs/{job['id']}/cancel")).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "since"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-01-31T08:00:00"}, "since"),
+        ({"since": "2999-01-31T08:00:00Z"}, "since"),
+        ({"since": "2026-01-31T08:00:00Z", "until": "2026-01-30T08:00:00Z"}, "until"),
+        ({"since": "2026-01-31T08:00:00Z", "types": []}, "types"),
+    ],
+)
+async def test_what_is_wrong_with_a_span_is_named(web: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    made = await make(web)
+    for kind in ("recover", "replay"):
+        response = await web.post(f"/v1/endpoints/{made['id']}/{kind}", json=body)
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["details"][0]["field"] == field
+
+
+async def _ended(web: httpx.AsyncClient, job: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        shown = (await web.get(f"/v1/jobs/{job}")).json()["data"]
+        return shown if shown["status"] != "running" else None
+
+    ended = await eventually(look, "the job has ended")
+    assert ended is not None
+    return ended
+
+
+async def _count(web: httpx.AsyncClient, query: dict[str, str], count: int) -> bool:
+    return len((await web.get("/v1/deliveries", params=query)).json()["data"]) == count

@@ -116,7 +116,7 @@ async def test_a_client_that_stops_reading_is_closed_and_resumes_while_others_go
         for n in range(total):
             await publish(client, "room.a", [n, "x" * 100_000])
         assert [message["event"]["data"][0] for message in (await reading)[1:]] == list(range(total))
-        await eventually(lambda: '"code": 4008' in hub.webs[0].log, "the slow one was closed")
+        await eventually(lambda: '"code":4008' in hub.webs[0].log, "the slow one was closed")
     async with WsClient.open(hub) as again:
         assert (await again.join("room.a", after=first["cursor"]))["recovered"] is True
         assert [message["event"]["data"][0] for message in await again.events(total)] == list(range(total))

@@ -128,11 +128,11 @@ async def test_a_cookie_counts_on_the_proxys_own_origin(proxied: httpx.AsyncClie
 
 
 async def test_the_hub_sees_that_a_client_has_gone(hub: Hub, proxied: httpx.AsyncClient, topic: str) -> None:
-    before = hub.webs[0].log.count('"event": "stream_ended"')
+    before = hub.webs[0].log.count('"event":"stream_ended"')
     async with proxied.stream("GET", f"/v1/stream?topic={topic}") as response:
         await SseClient(response).event()
     await proxied.aclose()  # httpx resets no stream of HTTP/2: a browser does, or closes the connection
-    await eventually(lambda: hub.webs[0].log.count('"event": "stream_ended"') == before + 1, "the stream has ended")
+    await eventually(lambda: hub.webs[0].log.count('"event":"stream_ended"') == before + 1, "the stream has ended")
 
 
 async def test_a_restart_ends_streams_properly_and_nothing_is_lost(hub: Hub, nginx: Nginx, topic: str) -> None:

@@ -150,7 +150,7 @@ async def web_socket_unread(hub: Hub, topic: str) -> None:
         raw.stall()
         for _ in range(8):
             await publish(client, room, "x" * 100_000)
-        await eventually(lambda: '"code": 4008' in hub.webs[0].log, "it is closed by age", BOUND)
+        await eventually(lambda: '"code":4008' in hub.webs[0].log, "it is closed by age", BOUND)
 
 
 async def busy_clients(hub: Hub, topic: str) -> None:

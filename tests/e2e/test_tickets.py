@@ -191,7 +191,7 @@ async def test_a_ticket_is_in_no_log_and_not_in_the_store(hub: Hub, client: http
     assert await stream_status(hub, "tkt_wrong", topic) == 401
     async with WsClient.open(hub, key=None, query=f"?ticket={ticket}"):
         pass
-    await eventually(lambda: hub.webs[0].log.count('"path": "/v1/ws"') > 0, "the WebSocket is logged")
+    await eventually(lambda: hub.webs[0].log.count('"path":"/v1/ws"') > 0, "the WebSocket is logged")
     for process in hub.webs:
         assert ticket not in process.log
         assert "ticket=" not in process.log

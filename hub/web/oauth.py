@@ -5,7 +5,6 @@ objects, as the RFCs have them, so that their libraries work here.
 """
 
 import base64
-import binascii
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -108,7 +107,7 @@ def _basic(header: str) -> tuple[str, str]:
     kind, _, encoded = header.partition(" ")
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         text = ""
     key_id, colon, secret = text.partition(":")
     if kind.lower() != "basic" or not colon:

@@ -1,6 +1,7 @@
 """What a process remembers of credentials: for as long as the store's version stays, and no longer."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -170,6 +171,39 @@ async def test_a_cache_keeps_its_bound(link: Link, monkeypatch: pytest.MonkeyPat
     for name in "abcda":
         await cache.get(name, lambda name=name: load_one(name))
     assert loaded == ["a", "b", "c", "d", "a"]
+
+
+async def test_the_last_use_is_written_now_and_then_and_not_for_a_key_that_ended(link: Link) -> None:
+    one = Process(link)
+    record, key = await one.keys.create("default", SPEC)
+    ended, other = await one.keys.create("default", SPEC)
+    before = time.time_ns() // 1_000_000
+    for _ in range(20):
+        await one.access.principal(key)
+    await one.access.principal(other)
+    await one.keys.revoke("default", ended.id)
+    assert (await one.keys.get(record.id)).last_used_at is None
+    assert await link.call("HLEN", keys.KEYS_USED) == 0
+    await one.access.write_used()
+    used = (await one.keys.get(record.id)).last_used_at
+    assert used is not None
+    assert 0 <= used - before < 5000
+    assert await link.call("HLEN", keys.KEYS_USED) == 1
+    await one.keys.used([(record.id, used - 1000)])
+    assert (await one.keys.get(record.id)).last_used_at == used, "an older moment of a slower process"
+    await one.keys.revoke("default", record.id)
+    assert await link.call("HLEN", keys.KEYS_USED) == 0
+
+
+async def test_the_last_use_is_written_at_the_end(link: Link) -> None:
+    one = Process(link)
+    record, key = await one.keys.create("default", SPEC)
+    running = asyncio.create_task(one.access.run())
+    await asyncio.sleep(0)
+    await one.access.principal(key)
+    running.cancel()
+    await asyncio.wait([running])
+    assert (await one.keys.get(record.id)).last_used_at is not None
 
 
 # -- grants ------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ APP: Final = "isolated"
 MARK: Final = "ours-alone"
 TOPIC: Final = "ours.room"
 USER: Final = "ann-of-ours"
+SPAN: Final = {"since": "2026-01-01T00:00:00Z"}
 
 
 class Estate(msgspec.Struct):
@@ -51,12 +52,14 @@ def ours(hub: Hub) -> Iterator[Estate]:
         first = posted(client, "/v1/events", {"topic": TOPIC, "type": "a.b", "data": MARK})
         sent = posted(client, "/v1/events", {"topic": TOPIC, "type": "a.b", "data": MARK, "id": "ours-first"})
         delivery = until(lambda: listed(client, "/v1/deliveries"), "a delivery is owed")[0]
+        job = posted(client, f"/v1/endpoints/{endpoint['id']}/recover", SPAN)
         form = {"client_id": made["id"], "client_secret": made["key"]}
         asked = {**form, "grant_type": "client_credentials"}
         granted = httpx.post(hub.url("/v1/oauth/token"), data=asked).json()
         signed = posted(client, "/v1/tokens", {"user": USER, "subscribe": ["**"], "presence": ["**"]})["token"]
         ids = {"events": sent["id"], "endpoints": endpoint["id"], "deliveries": delivery["id"], "apps": APP,
-               "keys": made["id"], "signing": signing["id"], "users": USER, "topics": TOPIC}  # fmt: skip
+               "keys": made["id"], "signing": signing["id"], "jobs": job["id"], "users": USER,
+               "topics": TOPIC}  # fmt: skip
         yield Estate(made["key"], signed, form, granted["access_token"], granted["refresh_token"], ids, first["cursor"])
 
 
@@ -107,6 +110,8 @@ def name_of(operation: Operation) -> str:
 BODIES: Final[dict[str, Any]] = {
     "PATCH /v1/endpoints/{id}": {"enabled": False},
     "POST /v1/endpoints/{id}/secret/rotate": {"grace": 0},
+    "POST /v1/endpoints/{id}/recover": SPAN,
+    "POST /v1/endpoints/{id}/replay": SPAN,
     "PATCH /v1/apps/{id}": {"name": "theirs now", "tokens": {}},
 }
 """What is sent where an empty object would not do."""

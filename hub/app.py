@@ -15,6 +15,7 @@ from hub.core.errors import HubError
 from hub.live.gateway import Gateway
 from hub.live.presence import Presence
 from hub.live.revocation import RevocationWatch
+from hub.live.slice import open_slice
 from hub.live.tail import Tail
 from hub.live.tenancy import Tenancy
 from hub.settings import Settings, SettingsError, load
@@ -117,7 +118,9 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             durability=settings.durability,
             append_link=link if settings.durability == "store" else await _link(stack, settings.redis_url),
         )
-        gateway = Gateway(log, Tail(log, tail_link), Presence(link))
+        out = open_slice(settings.io_uring == "auto")
+        stack.callback(out.close)
+        gateway = Gateway(log, Tail(log, tail_link), Presence(link), out)
         gateway.on_notice(users.KIND, users.disconnector(gateway))
         async for attempt in store_patience():
             with attempt:
@@ -156,7 +159,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             samples=Samples(link, settings, endpoints_store),
             gateway=gateway,
         )
-        logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window))
+        logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window), writes=out.how)
         yield context
 
 

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_max_rooms: int
     ws_max_message_bytes: int
     ws_message_rate: int
+    io_uring: str
     drain_wait: float
     log_level: str
     log_format: str
@@ -225,6 +226,7 @@ SETTINGS: Final = (
     Setting("HUB_WS_MAX_MESSAGE_BYTES", "ws_max_message_bytes", "1048576", _integer(1024, 16 * 1024 * 1024),
             "1024 to 16777216"),
     Setting("HUB_WS_MESSAGE_RATE", "ws_message_rate", "100", _integer(1, 100_000), "1 to 100000 a second"),
+    Setting("HUB_IO_URING", "io_uring", "auto", _one_of("auto", "off"), "auto or off"),
     Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),

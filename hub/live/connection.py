@@ -5,6 +5,7 @@ keeps up, through a check of limits while it doesn't, nowhere once it is closed.
 """
 
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -46,7 +47,7 @@ class RawPath(Protocol):
 class Connection:
     """One subscriber: its rooms, and its write path. Subclasses know the transport."""
 
-    __slots__ = ("closed", "ended", "interval", "next_beat", "principal", "replaying", "rooms",
+    __slots__ = ("closed", "direct", "ended", "interval", "next_beat", "principal", "replaying", "rooms",
                  "seat", "transport", "warn_at", "write")  # fmt: skip
 
     def __init__(self, transport: str, interval: float) -> None:
@@ -64,6 +65,8 @@ class Connection:
         self.seat: tuple[Room, int] | None = None
         """Its place among the sole members of a room, while it is in one room only."""
         self.write: Callable[[bytes], None] = nowhere
+        self.direct: int | None = None
+        """The descriptor to which bytes may go straight now, instead of through `write`; see `sent`."""
         self.closed = False
         self.ended: tuple[int, str] | None = None
         """Close code and reason, when it was the hub that ended it."""
@@ -96,11 +99,16 @@ class Connection:
         """Nothing is written from now on; whoever owns the connection ends it."""
         self._use(nowhere)
 
-    def _use(self, write: Callable[[bytes], None]) -> None:
+    def sent(self, data: bytes, result: int) -> None:
+        """Go on from a send of these bytes to `direct`: how many were taken, or minus an errno."""
+        raise NotImplementedError
+
+    def _use(self, write: Callable[[bytes], None], direct: int | None = None) -> None:
         self.write = write
+        self.direct = direct
         if self.seat is not None:
             room, index = self.seat
-            room.seats[index] = write
+            room.seats.direct(index, direct)
 
 
 class RawConnection(Connection):
@@ -161,23 +169,28 @@ class RawConnection(Connection):
         self._use(nowhere)
         self._wake()
 
-    def _write_through(self, data: bytes) -> None:
-        try:
-            sent = os.write(cast("int", self._fd), data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # reset by the client
+    def sent(self, data: bytes, result: int) -> None:
+        if result == -errno.EAGAIN:
+            result = 0
+        if result < 0:  # reset by the client
             self.lost()
             self._transport.abort()
-            return
-        if sent < len(data):
+        elif result < len(data):
             self._use(self._write_behind)
-            self._transport.write(data[sent:])
+            self._transport.write(data[result:])
+
+    def _write_through(self, data: bytes) -> None:
+        try:
+            result = os.write(cast("int", self._fd), data)
+        except OSError as exc:
+            result = -(exc.errno or errno.EIO)
+        if result < len(data):
+            self.sent(data, result)
 
     def _write_behind(self, data: bytes) -> None:
         waiting = self._transport.get_write_buffer_size()
         if not waiting and self._fd is not None:
-            self._use(self._write_through)
+            self._use(self._write_through, self._fd)
             self._write_through(data)
         elif waiting and waiting + len(data) > SLOW_BYTES:
             self.close(SLOW_CONSUMER, "slow consumer")

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from hub.core import cursor as cursors
@@ -22,6 +22,8 @@ from hub.live.presence import Presence
 from hub.live.rendered import Rendered
 from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
+from hub.live.seats import Seats
+from hub.live.slice import SLICE, Slice
 from hub.live.tail import Batch, Missed, Reset, Tail
 from hub.live.turn import Turn
 from hub.store import keys
@@ -30,8 +32,6 @@ from hub.store.log import Entry, Log
 from hub.store.presence import KIND as PRESENCE
 from hub.telemetry import logger
 
-SLICE: Final = 500
-"""Writes until the loop gets a chance to do something else."""
 FAREWELL_SECONDS: Final = 5.2
 """How long a drain waits for clients to take their close; those that read nothing are cut off before (see RawPath)."""
 WARN_SECONDS: Final = (1.0, 30.0)
@@ -46,8 +46,9 @@ STEP_BYTES: Final = 256 * 1024
 class Gateway:
     """Fans the log out to this process's live connections."""
 
-    def __init__(self, log: Log, tail: Tail, presence: Presence) -> None:
+    def __init__(self, log: Log, tail: Tail, presence: Presence, out: Slice | None = None) -> None:
         self.log = log
+        self._slice = out or Slice()
         self.presence = presence
         self.rooms = Rooms()
         self.own = OwnRooms()
@@ -224,29 +225,32 @@ class Gateway:
             for room in self.rooms.of(item.app, item.topic):
                 if room.accepts(item.type):
                     frame = room.render(cursor, item.type, item.body)
-                    if room.sole_members:
+                    if room.seats:
                         sole.setdefault(room, []).append(frame)
                     for connection in room.others:
                         mixed.setdefault(connection, []).append(frame)
         self._moved.set()
-        written = 0
         for room, rendered in sole.items():
-            data = rendered[0] if len(rendered) == 1 else b"".join(rendered)
-            for first in range(0, len(room.seats), SLICE):
-                part = room.seats[first : first + SLICE]
-                for write in part:
-                    write(data)
-                written += len(part)
-                if written >= SLICE:
-                    written = 0
-                    await asyncio.sleep(0)
-        for connection, rendered in mixed.items():
-            connection.write(b"".join(rendered))
-            written += 1
-            if written >= SLICE:
-                written = 0
-                await asyncio.sleep(0)
+            room.close_up()
+            first = 0
+            while first < len(room.seats.members):
+                first = self._slice.add(room.seats, first, b"".join(rendered))
+                await self._breathe()
+        for rendered, connections in _together(mixed):
+            data, first = b"".join(rendered), 0
+            while first < len(connections):
+                # Seats of the moment: who is lost while the loop breathes is not among the next.
+                seats = Seats.of(connections[first : first + self._slice.left])
+                first += self._slice.add(seats, 0, data)
+                await self._breathe()
+        self._slice.send()
         self.own.settle(gathered, self.rooms)
+
+    async def _breathe(self) -> None:
+        """Send a slice that is full, and give the loop a chance to do something else."""
+        if not self._slice.left:
+            self._slice.send()
+            await asyncio.sleep(0)
 
     def _tell(self, notice: Notice) -> None:
         for handle in self._handlers.get(notice.kind, ()):
@@ -348,6 +352,14 @@ class Gateway:
     def _send_away(self, connection: Connection) -> None:
         """Close it with a moment of its own to come back."""
         connection.close(RESTARTING, f"retry={random.randint(100, 3000)}")
+
+
+def _together(mixed: dict[Connection, list[bytes]]) -> Iterable[tuple[tuple[bytes, ...], list[Connection]]]:
+    """Connections that get the same frames, together."""
+    groups: dict[tuple[bytes, ...], list[Connection]] = {}
+    for connection, rendered in mixed.items():
+        groups.setdefault(tuple(rendered), []).append(connection)
+    return groups.items()
 
 
 def _steps(batch: Batch) -> list[list[Entry | Ephemeral] | Notice]:

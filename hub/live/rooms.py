@@ -8,7 +8,8 @@ import msgspec
 
 from hub.core import cloudevents, frames
 from hub.core.topics import is_pattern, matches_any
-from hub.live.connection import Connection, nowhere
+from hub.live.connection import Connection
+from hub.live.seats import Seats
 
 _REMEMBERED: Final = 100_000
 _K = TypeVar("_K")
@@ -34,47 +35,41 @@ _as_cloudevent = lru_cache(maxsize=8)(cloudevents.structured)
 class Room:
     """The members of one RoomKey.
 
-    `seats` holds the write path of each connection that is in this room alone: the fan-out is a loop over them. A
-    connection that leaves is replaced by `nowhere`, so a running loop never trips; its seat is used again later.
-    `others` are the connections with several rooms, whose frames are joined per connection.
+    `seats` are those who are in this room alone: the fan-out writes the same bytes to all of them. `others` are the
+    connections with several rooms, whose frames are joined per connection.
     """
 
-    __slots__ = ("_free", "key", "others", "render", "seats", "sole_members", "types")
+    __slots__ = ("key", "others", "render", "seats", "types")
 
     def __init__(self, key: RoomKey) -> None:
         self.key = key
-        self.seats: list[Callable[[bytes], None]] = []
+        self.seats = Seats()
         self.others: dict[Connection, None] = {}
         self.types = key.types
-        self.sole_members = 0
         self.render = renderer(key)
         """(cursor, type, body) to the bytes that this room's members get; without a cursor for an ephemeral event."""
-        self._free: list[int] = []
 
     @property
     def is_empty(self) -> bool:
-        return not self.others and not self.sole_members
+        return not self.others and not self.seats
 
     def accepts(self, kind: str) -> bool:
         return not self.types or matches_any(self.types, kind)
 
     def sit(self, connection: Connection) -> None:
-        if self._free:
-            index = self._free.pop()
-            self.seats[index] = connection.write
-        else:
-            index = len(self.seats)
-            self.seats.append(connection.write)
-        connection.seat = (self, index)
-        self.sole_members += 1
+        connection.seat = (self, self.seats.take(connection))
 
     def stand(self, connection: Connection) -> None:
         assert connection.seat is not None
-        index = connection.seat[1]
-        self.seats[index] = nowhere
-        self._free.append(index)
+        self.seats.leave(connection.seat[1])
         connection.seat = None
-        self.sole_members -= 1
+
+    def close_up(self) -> None:
+        """Close up the seats before a fan-out, so that it doesn't pass by those that were left."""
+        for index in self.seats.close_up():
+            member = self.seats.members[index]
+            assert member is not None
+            member.seat = (self, index)
 
     def rise(self, connection: Connection) -> None:
         """Move a sole member to those whose frames are joined one by one, until it is seated again."""

@@ -24,6 +24,7 @@ from hub.core import cursor as cursors
 from hub.core.cursor import START, Position
 from hub.core.errors import StoreUnavailable
 from hub.live import gateway as gateways
+from hub.live import slice as slices
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
 from hub.store.log import Log
@@ -47,7 +48,7 @@ async def test_a_join_between_two_slices_gets_the_event_in_flight_once_or_not_at
     one: Process, monkeypatch: pytest.MonkeyPatch, resumes: bool
 ) -> None:
     """The seat that it takes is a free one, which the running loop has still ahead."""
-    monkeypatch.setattr(gateways, "SLICE", 1)
+    monkeypatch.setattr(slices, "SLICE", 1)
     early = [Client().open(one) for _ in range(3)]
     for client in early:
         await client.join(one, "a.x")
@@ -74,7 +75,7 @@ async def test_a_join_between_two_slices_gets_the_event_in_flight_once_or_not_at
 async def test_a_leave_amid_a_fan_out_waits_for_it_and_a_lost_connection_does_not(
     one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "SLICE", 1)
+    monkeypatch.setattr(slices, "SLICE", 1)
     first, leaver, lost, last = (Client().open(one) for _ in range(4))
     for client in (first, leaver, lost, last):
         await client.join(one, "a.x")
@@ -228,7 +229,7 @@ async def test_a_rejoin_that_is_refused_leaves_the_old_membership_as_it_was(stor
 
 
 async def test_a_rejoin_gets_what_came_meanwhile_once(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "SLICE", 1)
+    monkeypatch.setattr(slices, "SLICE", 1)
     client, first = Client(), Client().open(one)
     await first.join(one, "a.x")
     client.open(one)
@@ -264,6 +265,7 @@ async def test_replayed_bytes_are_those_that_went_out_live(one: Process) -> None
 async def test_a_heartbeat_amid_a_fan_out_is_never_ahead_of_what_came(
     one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(slices, "SLICE", 1)
     monkeypatch.setattr(gateways, "SLICE", 1)
     monkeypatch.setattr(gateways, "PULSE", 0.0)
     clients = [Client(interval=0.0).open(one) for _ in range(50)]

@@ -16,6 +16,7 @@ from hub.core import cursor as cursors
 from hub.core.cursor import Cursor, Position
 from hub.core.topics import matches
 from hub.live import gateway as gateways
+from hub.live import slice as slices
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.scripts import script
@@ -253,7 +254,7 @@ async def test_each_record_agrees_with_the_log_or_says_that_it_does_not(
     store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch, partitions: int, seed: int
 ) -> None:
     monkeypatch.setattr(gateways, "PULSE", 0.01)
-    monkeypatch.setattr(gateways, "SLICE", 2)
+    monkeypatch.setattr(slices, "SLICE", 2)
     await run(store, link, partitions, seed, 60)
 
 
@@ -264,5 +265,5 @@ async def test_each_record_agrees_with_the_log_through_long_and_many_plans(
     store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch, partitions: int, seed: int
 ) -> None:
     monkeypatch.setattr(gateways, "PULSE", 0.01)
-    monkeypatch.setattr(gateways, "SLICE", 2)
+    monkeypatch.setattr(slices, "SLICE", 2)
     await run(store, link, partitions, seed, 300)

@@ -44,6 +44,7 @@ WRONG = {
     "HUB_WS_MAX_ROOMS": ["0", "100001"],
     "HUB_WS_MAX_MESSAGE_BYTES": ["1023", "1mb"],
     "HUB_WS_MESSAGE_RATE": ["0", "0.5"],
+    "HUB_IO_URING": ["on", "1"],
     "HUB_DRAIN_WAIT": ["-1", "301", "soon"],
     "HUB_LOG_LEVEL": ["verbose"],
     "HUB_LOG_FORMAT": ["xml"],

@@ -8,6 +8,7 @@ from typing import Final
 
 from hub import settings
 from hub.core.errors import StoreUnavailable
+from hub.live.slice import open_slice
 from hub.settings import SETTINGS, Setting, Settings, SettingsError
 from hub.store import embedded, requirements
 from hub.store.probe import Probe, probe
@@ -30,6 +31,7 @@ async def run(environ: Mapping[str, str]) -> int:
         faults += key_faults(configured)
         faults += folder_faults(configured.data_dir)
         faults += await _store(configured)
+        print(f"live events are written by: {open_slice(configured.io_uring == 'auto').how}")
     faults += unknown_faults(environ)
     for fault in faults:
         print(f"{fault.level}: {fault.what}.\n  mend: {fault.mend}.")

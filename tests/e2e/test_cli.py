@@ -210,6 +210,9 @@ def test_check_finds_a_running_dev_in_order_and_shows_no_secret(dev: Dev) -> Non
     assert settings["HUB_SECRET_KEY"] == "not set"
     assert settings["HUB_RETENTION"] == "3600"
     assert settings["HUB_PARTITIONS"] == "1 (default)"
+    assert "live events are written by: " in said
+    _, said = check(dev.folder, HUB_IO_URING="off")
+    assert "live events are written by: send\n" in said
 
 
 def test_check_names_every_wrong_setting_and_every_unknown_one(tmp_path: Path) -> None:

@@ -55,7 +55,10 @@ class HubProcess:
 
 
 class Hub:
-    """The processes of one deployment on this machine, and the settings that they share."""
+    """The processes of one deployment on this machine, and the settings that they share.
+
+    Every second web process does without io_uring, so tests that use two see both ways of writing.
+    """
 
     def __init__(self, *, web: int = 1, workers: int = 0, concurrency: int = 200, **settings: str) -> None:
         self.store = StoreProcess()
@@ -111,7 +114,8 @@ class Hub:
         self.store.__exit__(None, None, None)
 
     def start_web(self, port: int) -> HubProcess:
-        return HubProcess(["hub", "serve", "--host", "127.0.0.1", "--port", str(port)], self.environment)
+        ring = {"HUB_IO_URING": "off"} if port in self.ports[1::2] else {}
+        return HubProcess(["hub", "serve", "--host", "127.0.0.1", "--port", str(port)], {**ring, **self.environment})
 
     def restart_web(self, index: int = 0) -> None:
         self.webs[index].close()

@@ -260,3 +260,8 @@ def members(app: str, topic: str) -> str:
 def live_topics(app: str) -> str:
     """Sorted set of the topics where somebody is, by name."""
     return f"hub:{{ctl}}:topics:{app}"
+
+
+def limit(app: str, rule: str, subject: str) -> str:
+    """String, how much of a rate limit is used (see limit.lua). Lives until all is there again."""
+    return f"hub:{{r{app}}}:limit:{rule}:{subject}"

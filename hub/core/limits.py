@@ -19,7 +19,7 @@ Plans: TypeAlias = "Mapping[str, Plan]"
 DEFAULT_PLAN: Final = "default"
 """The plan of an app that was given no other."""
 ANONYMOUS_PLAN: Final = "anonymous"
-"""The plan of requests that no credential is needed for, or that came with a wrong one; only `ip` counts there."""
+"""The plan of requests without a good credential; only `ip` counts there."""
 GRAMMAR: Final = (
     "PLAN: RULE, RULE; PLAN: …, a RULE being app|key|user|ip [METHOD /PATH]=LIMIT/[N]s|m|h|d [bucket|sliding|fixed] "
     "[burst=N], such as default: key=600/m, ip=50/s; pro: key=9000/m bucket burst=500"
@@ -93,15 +93,6 @@ def parse_plans(text: str) -> dict[str, Plan]:
     if not plans or any(rule.by != "ip" for rule in plans.get(ANONYMOUS_PLAN, Plan("", ())).rules):
         raise ValueError
     return plans
-
-
-def parse_app_plans(text: str) -> dict[str, str]:
-    """Read `HUB_APP_PLANS`, `acme=pro, beta=free`: which app has which plan. Raises ValueError."""
-    pairs = [part.partition("=") for part in text.split(",")]
-    found = {app.strip(): plan.strip() for app, _, plan in pairs}
-    if len(found) < len(pairs) or not all(app and _PLAN.fullmatch(plan) for app, plan in found.items()):
-        raise ValueError
-    return found
 
 
 def header_fields(rules: Sequence[Rule], standings: Sequence[Standing], now: float) -> dict[str, str]:

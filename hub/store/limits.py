@@ -1,11 +1,11 @@
 """Rate limits, counted in the store by limit.lua for all processes alike.
 
 Requests of one loop tick that fall under the same rules are counted by one call. Where little is left, they wait for its
-answer, so nothing is admitted that the store has not counted. Where much is left (AMPLE of what the rule allows, when
-last heard), a request goes on at once and its unit travels in the same write as the request's own commands: no round
-trip is added. Then a process may be mistaken, but only once: it has at most SHARE of a rule out that the store has not
-confirmed, so together the web processes admit at most SHARE of the limit each beyond it, and what went beyond is counted.
-A rule of less than 1 / SHARE requests is always asked first, so it is exact.
+answer, so nothing is admitted that the store has not counted. Where much is left (a tenth, when last heard), a request
+goes on at once and its unit travels with the request's own commands: no round trip is added. Then a process may be
+mistaken, but only by what it has out that the store has not confirmed, which is at most a hundredth of the limit: so
+much may each web process admit beyond it, and that is counted all the same. A rule of under 100 requests is always
+asked first, so it is exact.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class Limits:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def gate(self, app: str, label: str, rules: Sequence[Rule], subjects: tuple[str, ...]) -> Gate:
-        """The gate for a caller of an app: of each rule, the subject that it counts for. `label` stands for the rules."""
+        """The gate for a caller of an app: of each rule, the subject that it counts for. `label` names the rules."""
         key = (app, label, subjects)
         gate = self._gates.get(key)
         if gate is None:

@@ -72,15 +72,12 @@ class Bucket:
 
 MODELS: dict[Algorithm, type[Fixed | Sliding | Bucket]] = {"fixed": Fixed, "sliding": Sliding, "bucket": Bucket}
 
-rules = st.builds(
-    lambda algorithm, limit, period, burst: Rule(
-        "key", limit, period, algorithm, burst if algorithm == "bucket" else 0
-    ),
-    st.sampled_from(["fixed", "sliding", "bucket"]),
-    st.integers(1, 30),
-    st.integers(1, 90),
-    st.integers(0, 40),
-)
+
+def _rule(algorithm: Algorithm, limit: int, period: int, burst: int) -> Rule:
+    return Rule("key", limit, period, algorithm, burst if algorithm == "bucket" else 0)
+
+
+rules = st.builds(_rule, st.sampled_from(list(MODELS)), st.integers(1, 30), st.integers(1, 90), st.integers(0, 40))
 steps = st.lists(st.tuples(st.integers(0, 40_000), st.integers(0, 3), st.integers(0, 12)), max_size=25)
 
 

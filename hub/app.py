@@ -29,6 +29,7 @@ from hub.store.figures import Figures
 from hub.store.grants import Grants
 from hub.store.janitor import Janitor
 from hub.store.jobs import Jobs
+from hub.store.limits import Limits
 from hub.store.log import Log
 from hub.store.reaper import Reaper
 from hub.store.requirements import require_store, store_patience
@@ -57,6 +58,7 @@ from hub.web import (
 )
 from hub.web.context import Context
 from hub.web.jwks import Jwks
+from hub.web.limiting import RateLimits, check_routes
 from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
 from hub.web.operation import Stages, routes
 from hub.web.server import serve
@@ -84,7 +86,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
-            *routes(OPERATIONS, Stages()),
+            *routes(OPERATIONS, Stages(limit=RateLimits(settings) if settings.plans else None)),
             *ws.routes,
         ],
         middleware=[
@@ -95,7 +97,8 @@ def create_app(settings: Settings) -> Starlette:
                 allow_credentials="*" not in settings.cors_origins,
                 allow_methods=["GET", "POST", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After"],
+                expose_headers=["X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit",
+                                "X-RateLimit-Remaining", "X-RateLimit-Reset"],
             ),
         ],
         exception_handlers={HubError: on_hub_error, HTTPException: on_http_error, Exception: on_failure},
@@ -108,6 +111,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
     """Everything that a web process holds, opened in order and closed in reverse."""
     if settings.redis_url is None:
         raise SettingsError("HUB_REDIS_URL is not set; hub dev starts a store of its own")
+    check_routes(settings.plans, OPERATIONS)
     async with contextlib.AsyncExitStack() as stack:
         link = await _link(stack, settings.redis_url)
         tail_link = await _link(stack, settings.redis_url)
@@ -158,6 +162,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             jobs=Jobs(link, settings, log, endpoints_store),
             samples=Samples(link, settings, endpoints_store),
             gateway=gateway,
+            limits=Limits(link),
         )
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window), writes=out.how)
         yield context

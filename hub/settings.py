@@ -18,6 +18,7 @@ import msgspec
 
 from hub.core.addresses import Network
 from hub.core.jwk import secret_key
+from hub.core.limits import GRAMMAR, Plan, parse_plans
 from hub.core.retry import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY
 from hub.core.tenant import is_url
 
@@ -56,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_max_message_bytes: int
     ws_message_rate: int
     io_uring: str
+    plans: Mapping[str, Plan]
+    limits_fail: str
+    trusted_proxies: tuple[Network, ...]
     drain_wait: float
     log_level: str
     log_format: str
@@ -182,6 +186,10 @@ _SENTINEL = re.compile(r"[^:,/\s]+(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://[^/\s@?#]+")  # as browsers send it: no path, not even a last slash
 _SCHEDULE_TEXT = ",".join(f"{delay:.0f}" for delay in DEFAULT_SCHEDULE)
 
+_EMPTY: Final[Mapping[str, Any]] = {
+    "cors_origins": (), "webhook_allow_networks": (), "trusted_proxies": (), "plans": {},
+}  # fmt: skip
+"""What a variable that isn't set gives, where that isn't None."""
 _TEN_YEARS: Final = 10 * 365 * 86400
 
 SETTINGS: Final = (
@@ -227,6 +235,10 @@ SETTINGS: Final = (
             "1024 to 16777216"),
     Setting("HUB_WS_MESSAGE_RATE", "ws_message_rate", "100", _integer(1, 100_000), "1 to 100000 a second"),
     Setting("HUB_IO_URING", "io_uring", "auto", _one_of("auto", "off"), "auto or off"),
+    Setting("HUB_PLANS", "plans", "", parse_plans, GRAMMAR + "; empty: no limits"),
+    Setting("HUB_LIMITS_FAIL", "limits_fail", "open", _one_of("open", "closed"), "open or closed"),
+    Setting("HUB_TRUSTED_PROXIES", "trusted_proxies", "", _networks,
+            "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),
     Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),
@@ -252,7 +264,7 @@ def hide_login(url: str) -> str:
 def _read(setting: Setting, source: Mapping[str, str]) -> Any:
     text = source.get(setting.variable, "") or setting.default
     if not text:
-        return () if setting.field in ("cors_origins", "webhook_allow_networks") else None
+        return _EMPTY.get(setting.field)
     try:
         return setting.parse(text)
     except (ValueError, KeyError, binascii.Error):

@@ -23,7 +23,7 @@ class HubError(Exception):
     code: ClassVar[str] = "INTERNAL_ERROR"
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init__(self, message: str, details: tuple[Detail, ...] = ()) -> None:
         super().__init__(message)
@@ -120,6 +120,13 @@ class RateLimited(HubError):
     status = 429
     close_code = 4029
     retry_after = 1
+
+    @classmethod
+    def by(cls, name: str, message: str, retry_after: int) -> "RateLimited":
+        """The limit of this name refuses for so many seconds."""
+        error = cls(message, (Detail("limit", name),))
+        error.retry_after = retry_after
+        return error
 
 
 class NotConfigured(HubError):

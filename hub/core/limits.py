@@ -30,7 +30,8 @@ MAX_RULES: Final = 16
 
 _PLAN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RULE = re.compile(
-    r"(?P<by>app|key|user|ip)(?: +(?P<route>[A-Z]+ +/\S*))? *= *(?P<limit>[0-9]{1,9})/(?P<count>[0-9]{0,7})(?P<unit>[smhd])"
+    r"(?P<by>app|key|user|ip)(?: +(?P<route>[A-Z]+ +/\S*))? *= *"
+    r"(?P<limit>[0-9]{1,9})/(?P<count>[0-9]{0,7})(?P<unit>[smhd])"
     r"(?: +(?P<algorithm>bucket|sliding|fixed))?(?: +burst=(?P<burst>[0-9]{1,9}))?"
 )
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -38,7 +38,7 @@ class TokenRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class App(msgspec.Struct, frozen=True):
-    """An app's record. Times are in ms; `ended_at` is when its deletion began."""
+    """An app's record. Times are in ms; `ended_at` is when its deletion began. `plan` limits its rates."""
 
     id: str
     name: str = ""
@@ -48,6 +48,7 @@ class App(msgspec.Struct, frozen=True):
     created_at: int = 0
     updated_at: int = 0
     ended_at: int | None = None
+    plan: str | None = None
 
     def rules(self, leeway: float) -> Rules:
         return Rules(self.tokens.issuer, self.tokens.audience, leeway)
@@ -66,6 +67,7 @@ class AppInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     name: str = ""
     tokens: TokenRules = TokenRules()
+    plan: str | None = None
 
 
 class AppPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +76,7 @@ class AppPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     tokens: TokenRules | UnsetType = UNSET
+    plan: str | UnsetType | None = UNSET
 
 
 class SigningKeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +91,7 @@ def create(given: AppInput, now_ms: int) -> App:
     check_id(given.id, "id")
     _check_name(given.name)
     _check_rules(given.tokens)
-    return App(given.id, given.name, tokens=given.tokens, created_at=now_ms, updated_at=now_ms)
+    return App(given.id, given.name, tokens=given.tokens, created_at=now_ms, updated_at=now_ms, plan=given.plan)
 
 
 def change(app: App, given: AppPatch, now_ms: int) -> App:
@@ -103,6 +106,8 @@ def change(app: App, given: AppPatch, now_ms: int) -> App:
     if given.tokens is not UNSET:
         _check_rules(given.tokens)
         app = msgspec.structs.replace(app, tokens=given.tokens)
+    if given.plan is not UNSET:
+        app = msgspec.structs.replace(app, plan=given.plan)
     if given.enabled is not UNSET:
         app = msgspec.structs.replace(app, state="enabled" if given.enabled else "disabled")
     return msgspec.structs.replace(app, updated_at=now_ms)

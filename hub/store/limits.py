@@ -1,9 +1,9 @@
 """Rate limits, counted in the store by limit.lua for all processes alike.
 
-Requests of one loop tick that fall under the same rules are counted by one call. Where little is left, they wait for its
-answer, so nothing is admitted that the store has not counted. Where much is left (a tenth, when last heard), a request
-goes on at once and its unit travels with the request's own commands: no round trip is added. Then a process may be
-mistaken, but only by what it has out that the store has not confirmed, which is at most a hundredth of the limit: so
+Requests of one loop tick that fall under the same rules are counted by one call. Where little is left, they wait for
+its answer, so nothing is admitted that the store has not counted. Where much is left (a tenth, when last heard), a
+request goes on at once and its unit travels with the request's own commands: no round trip is added. Then a process may
+be mistaken, but only by what it has out that the store has not confirmed, which is at most a hundredth of the limit: so
 much may each web process admit beyond it, and that is counted all the same. A rule of under 100 requests is always
 asked first, so it is exact.
 """
@@ -151,17 +151,21 @@ class Limits:
         self.link = link
         self.offset = offset
         self._counters: dict[str, _Counter] = {}
-        self._gates: dict[tuple[str, str, tuple[str, ...]], Gate] = {}
+        self._gates: dict[tuple[str, str, tuple[str | None, ...]], Gate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def gate(self, app: str, label: str, rules: Sequence[Rule], subjects: tuple[str, ...]) -> Gate:
-        """The gate for a caller of an app: of each rule, the subject that it counts for. `label` names the rules."""
+    def gate(self, app: str, label: str, rules: Sequence[Rule], subjects: tuple[str | None, ...]) -> Gate:
+        """The gate for a caller of an app: of each rule, the subject that it counts for, None where it counts nothing.
+
+        `label` names the rules.
+        """
         key = (app, label, subjects)
         gate = self._gates.get(key)
         if gate is None:
             if len(self._gates) >= _MOST_KNOWN or len(self._counters) >= _MOST_KNOWN:
                 self._forget()
-            counters = [self._counter(app, rule, subject) for rule, subject in zip(rules, subjects, strict=True)]
+            pairs = zip(rules, subjects, strict=True)
+            counters = [self._counter(app, rule, subject) for rule, subject in pairs if subject is not None]
             gate = self._gates[key] = Gate(self, counters)
         return gate
 

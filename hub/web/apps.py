@@ -10,6 +10,7 @@ from hub.core.claims import ALL_APPS, DEFAULT_APP, Principal
 from hub.core.errors import Conflict, Forbidden, Invalid, NotConfigured, NotFound
 from hub.core.event import now_text
 from hub.core.jwk import Algorithm
+from hub.core.limits import ANONYMOUS_PLAN
 from hub.core.tenant import App, AppInput, AppPatch, SigningKey, SigningKeyInput, TokenRules
 from hub.settings import Settings
 from hub.web import query
@@ -20,12 +21,14 @@ from hub.web.operation import Body, Call, Operation
 
 
 class AppOut(msgspec.Struct, frozen=True):
-    """An app. Of `default`, what it asks of its tokens are settings, and `created_at` is null."""
+    """An app. Of `default`, what it asks of its tokens are settings, and `created_at` is null. Without a `plan` the one
+    called `default` limits its rates."""
 
     id: str
     name: str
     enabled: bool
     tokens: TokenRules
+    plan: str | None
     created_at: str | None
     updated_at: str | None
 
@@ -54,6 +57,7 @@ class NewSigningKey(SigningKeyOut, frozen=True, kw_only=True):
 
 async def create_app(call: Call[AppInput]) -> AppOut:
     """An id is given once: that of a deleted app is taken for good."""
+    _check_plan(call, call.body.plan)
     return _shown(await call.resources.apps.create(call.body), call.resources.settings)
 
 
@@ -78,8 +82,12 @@ async def read_app(call: Call[None]) -> AppOut:
 
 async def update_app(call: Call[AppPatch]) -> AppOut:
     """What is absent stays; `tokens` is replaced as a whole. Disabling refuses all the app's credentials and closes its
-    connections, on every process; what it is owed goes on. It takes the scope `apps`, as does a `jwks_url`."""
+    connections, on every process; what it is owed goes on. It takes the scope `apps`, as do a `jwks_url` and a
+    `plan`."""
     app_id, given = _id(call), call.body
+    if given.plan is not UNSET:
+        _require_all(call.principal, "change an app's plan")
+        _check_plan(call, given.plan)
     if given.enabled is not UNSET:
         _require_all(call.principal, "disable or enable an app")
     if given.tokens is not UNSET and given.tokens.jwks_url is not None:
@@ -129,12 +137,19 @@ def _require_all(principal: Principal, what: str) -> None:
         raise Forbidden(f"Only a key with the scope {ALL_APPS} may {what}")
 
 
+def _check_plan(call: Call[Any], plan: str | None) -> None:
+    """Raise Invalid for a plan that HUB_PLANS doesn't have: a slip would leave the app on the default one."""
+    known = [name for name in call.resources.settings.plans if name != ANONYMOUS_PLAN]
+    if plan is not None and plan not in known:
+        raise Invalid.field("plan", f"{plan[:40]!r} is not allowed; HUB_PLANS has {', '.join(known) or 'none'}")
+
+
 def _shown(app: App, settings: Settings) -> AppOut:
     tokens = app.tokens
     if app.id == DEFAULT_APP:
         tokens = TokenRules(settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url)
     created, updated = (now_text(moment) if moment else None for moment in (app.created_at, app.updated_at))
-    return AppOut(app.id, app.name, app.state == "enabled", tokens, created, updated)
+    return AppOut(app.id, app.name, app.state == "enabled", tokens, app.plan, created, updated)
 
 
 def _key(key: SigningKey) -> SigningKeyOut:

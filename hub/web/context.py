@@ -16,6 +16,7 @@ from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
 from hub.store.grants import Grants
 from hub.store.jobs import Jobs
+from hub.store.limits import Limits
 from hub.store.log import Log
 from hub.store.reaper import Reaper
 from hub.store.revocations import Revocations
@@ -42,6 +43,7 @@ class Context(msgspec.Struct, frozen=True):
     jobs: Jobs
     samples: Samples
     gateway: Gateway
+    limits: Limits
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hub.core.claims import Principal
-from hub.core.errors import HubError, Invalid, MethodNotAllowed, from_msgspec
+from hub.core.errors import HubError, Invalid, MethodNotAllowed, Unauthenticated, from_msgspec
 from hub.web.auth import Credential
 from hub.web.context import Context, context
 from hub.web.http import MAX_BODY, Page, failed, ok, page, read_body
@@ -171,7 +171,12 @@ class Stages:
     async def run(self, call: Call[Any]) -> Response:
         """Take a request through all stages. Raises what they raise."""
         operation, request = call.operation, call.request
-        call.caller = await operation.access.check(request)
+        try:
+            call.caller = await operation.access.check(request)
+        except Unauthenticated:
+            if self.limit is not None:  # else guessing would be free
+                await self.limit(call)
+            raise
         if self.limit is not None:
             await self.limit(call)
         if request.scope["query_string"]:

@@ -96,6 +96,7 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # HUB_TRUSTED_PROXIES says whose X-Forwarded-For counts; uvicorn's own trusts loopback
         backlog=BACKLOG,
         ws_ping_interval=None,
         ws_ping_timeout=None,

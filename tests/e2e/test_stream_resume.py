@@ -11,18 +11,10 @@ import httpx
 import pytest
 
 from hub.core import cursor as cursors
-from tests.support.brisk import SECONDS
-from tests.support.hub import Hub, HubProcess, publish
+from tests.support.brisk import SECONDS, BriskHub
+from tests.support.hub import Hub, publish
 from tests.support.live import SseClient
 from tests.support.waiting import eventually
-
-
-class BriskHub(Hub):
-    """Its streams have a heartbeat every SECONDS, instead of every 15."""
-
-    def start_web(self, port: int) -> HubProcess:
-        serve = ["tests.support.brisk", "serve", "--host", "127.0.0.1", "--port", str(port)]
-        return HubProcess(serve, self.environment)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from hub.core import cursor as cursors
-from hub.core.cursor import Cursor, Position
 from hub.core.topics import matches
 from hub.live import gateway as gateways
 from hub.live import slice as slices
@@ -21,27 +20,12 @@ from hub.store import keys
 from hub.store.connect import Link
 from hub.store.scripts import script
 from tests.support.gateways import Client, Process
+from tests.support.record import Event, Record
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually
 
 TOPICS = ("a.x", "a.y", "b.x")
 ROOMS = ("a.x", "a.*", "**", "b.x")
-
-
-class Event:
-    """One that was appended; `lost` when the log no longer has it, or may not have it."""
-
-    def __init__(self, n: int, topic: str, partition: int, position: Position) -> None:
-        self.n, self.topic, self.partition, self.position = n, topic, partition, position
-        self.lost = False
-
-
-class Stretch:
-    """What one room was told between a place to start from and the next break."""
-
-    def __init__(self, start: Cursor) -> None:
-        self.start = start
-        self.got: list[tuple[int, Cursor]] = []
 
 
 class User:
@@ -51,8 +35,7 @@ class User:
         self.rooms = rooms
         self.client: Client | None = None
         self.at: Process | None = None
-        self.stretches: dict[str, list[Stretch]] = {room: [] for room in rooms}
-        self.cursors: dict[str, str] = {}
+        self.records = {room: Record((room,)) for room in rooms}
         self.joining: asyncio.Task[None] | None = None
 
     def connect(self, at: Process) -> None:
@@ -62,7 +45,7 @@ class User:
 
     async def _join_all(self, client: Client, at: Process) -> None:
         for room in self.rooms:
-            await client.join(at, room, self.cursors.get(room))
+            await client.join(at, room, self.records[room].cursor)
 
     def cut(self) -> None:
         if self.client is not None and self.at is not None:
@@ -75,20 +58,15 @@ class User:
         if kind == "heartbeat":
             if "cursor" in message and self.client is not None:
                 for name in self.client.rooms:
-                    self.cursors[name] = message["cursor"]
+                    self.records[name].cursor = message["cursor"]
             return
         assert room is not None
         if kind == "event":
-            self.stretches[room][-1].got.append((message["event"]["data"], cursors.decode(message["cursor"])))
-            self.cursors[room] = message["cursor"]
+            self.records[room].event(message["event"]["data"], message["cursor"])
         elif kind == "gap":
-            self.begin(room, message["to"])
-        elif not self.stretches[room] or message["recovered"] is not True:
-            self.begin(room, message["cursor"])
-
-    def begin(self, room: str, cursor: str) -> None:
-        self.stretches[room].append(Stretch(cursors.decode(cursor)))
-        self.cursors[room] = cursor
+            self.records[room].begin(message["to"])
+        else:
+            self.records[room].began(message["cursor"], message["recovered"])
 
 
 class World:
@@ -203,9 +181,7 @@ class World:
         for user in self.users:
             for room in user.rooms:
                 wanted = {event.n for event in last if matches(room, event.topic)}
-                await eventually(
-                    lambda u=user, r=room, w=wanted: w <= {n for n, _ in u.stretches[r][-1].got}, f"{room} caught up"
-                )
+                await eventually(lambda r=user.records[room], w=wanted: r.has(w), f"{room} caught up")
 
     async def _agrees(self, process: Process, partition: int) -> bool:
         epoch, _, _ = await process.gateway.log.observe(partition)
@@ -213,28 +189,8 @@ class World:
 
     def check(self) -> None:
         for user in self.users:
-            for room, stretches in user.stretches.items():
-                for number, stretch in enumerate(stretches, 1):
-                    self._check(room, stretch, is_last=number == len(stretches))
-
-    def _check(self, room: str, stretch: Stretch, *, is_last: bool) -> None:
-        for partition in range(self.partitions):
-            begin = next((mark.position for mark in stretch.start if mark.partition == partition), None)
-            got = [self.events[n] for n, _ in stretch.got if self.events[n].partition == partition]
-            positions = [event.position for event in got]
-            assert positions == sorted(set(positions)), f"{room}: out of order, or twice: {positions}"
-            if begin is None or not (got or is_last):
-                continue
-            end = self.events[-1].position if is_last else positions[-1]
-            owed = [
-                event
-                for event in self.events
-                if event.partition == partition and begin < event.position <= max(end, *positions, begin)
-                and matches(room, event.topic)
-            ]  # fmt: skip
-            missing = [event.n for event in owed if event not in got and not event.lost]
-            assert not missing, f"{room} from {begin}: {missing} are missing"
-            assert not [event.n for event in got if event not in owed], f"{room}: from before {begin}"
+            for record in user.records.values():
+                record.check(self.events, self.partitions)
 
 
 async def run(store: StoreProcess, link: Link, partitions: int, seed: int, steps: int) -> None:

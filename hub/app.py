@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from hub.core.errors import HubError
+from hub.group import Group
 from hub.live.gateway import Gateway
 from hub.live.presence import Presence
 from hub.live.revocation import RevocationWatch
@@ -22,6 +23,7 @@ from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
 from hub.store.apps import Apps
+from hub.store.census import Census
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
@@ -31,6 +33,7 @@ from hub.store.janitor import Janitor
 from hub.store.jobs import Jobs
 from hub.store.limits import Limits
 from hub.store.log import Log
+from hub.store.readings import Readings
 from hub.store.reaper import Reaper
 from hub.store.requirements import require_store, store_patience
 from hub.store.revocations import Revocations
@@ -72,13 +75,16 @@ OPERATIONS: Final = (
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The ASGI application. Its lifespan connects to the store, and raises when that fails for STORE_WITHIN."""
+def create_app(settings: Settings, group: Group | None = None) -> Starlette:
+    """The ASGI application, one process of a group.
+
+    Its lifespan connects to the store, and raises when that fails for STORE_WITHIN.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
         try:
-            async with resources(settings) as context:
+            async with resources(settings, group or Group("web")) as context:
                 yield {"context": context}
         except (HubError, SettingsError) as exc:
             logger().error("start_failed", reason=str(exc))
@@ -107,7 +113,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 @contextlib.asynccontextmanager
-async def resources(settings: Settings) -> AsyncGenerator[Context]:
+async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]:
     """Everything that a web process holds, opened in order and closed in reverse."""
     if settings.redis_url is None:
         raise SettingsError("HUB_REDIS_URL is not set; hub dev starts a store of its own")
@@ -141,7 +147,7 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
-                     Janitor(link, settings)):  # fmt: skip
+                     Janitor(link, settings), Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)
         context = Context(
@@ -163,7 +169,11 @@ async def resources(settings: Settings) -> AsyncGenerator[Context]:
             samples=Samples(link, settings, endpoints_store),
             gateway=gateway,
             limits=Limits(link),
+            group=group,
+            readings=Readings(link, settings),
         )
+        await group.open()
+        stack.push_async_callback(group.close)
         logger().info("web_ready", partitions=settings.partitions, window=len(gateway.window), writes=out.how)
         yield context
 
@@ -181,12 +191,12 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def run(settings: Settings, sock: socket.socket, ready_fd: int | None = None) -> int:
+def run(settings: Settings, sock: socket.socket, group: Group, ready_fd: int | None = None) -> int:
     """Serve one web process on a listening socket until SIGINT or SIGTERM; returns the exit code.
 
     A byte is written to `ready_fd` once it serves.
     """
-    return serve(create_app(settings), sock, ready_fd)
+    return serve(create_app(settings, group), sock, ready_fd)
 
 
 def asgi() -> Starlette:

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hub import client, dev, processes, settings, telemetry
+from hub.group import Group
 from hub.tail import Feed
 
 app = typer.Typer(
@@ -77,19 +78,21 @@ def serve(host: Host = "0.0.0.0", port: Port = 8080, web: Web = 1) -> None:  # n
     telemetry.configure(configured, "web" if web == 1 else "serve")
     sock = processes.listen(host, port)
     telemetry.logger().info("listening", url=processes.url_of(sock))
-    raise SystemExit(_serve_web(configured, sock) if web == 1 else processes.serve(sock, web))
+    raise SystemExit(_serve_web(configured, sock, Group("web")) if web == 1 else processes.serve(sock, web))
 
 
 @app.command("web", hidden=True)
 def run_web(
     fd: Annotated[int, typer.Option(help="The inherited listening socket.")],
     ready_fd: Annotated[int | None, typer.Option(help="The inherited pipe that hears when it serves.")] = None,
+    name: Annotated[str, typer.Option(help="Its name among the processes of its supervisor.")] = "web",
+    group: Annotated[Path | None, typer.Option(help="The folder where they meet.")] = None,
 ) -> None:
     """Run one web process for a supervisor."""
     configured = settings.load()
     processes.require(configured)
     telemetry.configure(configured, "web")
-    raise SystemExit(_serve_web(configured, socket.socket(fileno=fd), ready_fd))
+    raise SystemExit(_serve_web(configured, socket.socket(fileno=fd), Group(name, group), ready_fd))
 
 
 @app.command()
@@ -208,10 +211,10 @@ def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
-def _serve_web(configured: settings.Settings, sock: socket.socket, ready_fd: int | None = None) -> int:
+def _serve_web(configured: settings.Settings, sock: socket.socket, group: Group, ready_fd: int | None = None) -> int:
     from hub.app import run
 
-    return run(configured, sock, ready_fd)
+    return run(configured, sock, group, ready_fd)
 
 
 def _banner(url: str, key: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,8 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def worker_command(concurrency: int) -> list[str]:
-    return python("workers", "--concurrency", str(concurrency))
+def worker_command(concurrency: int, *more: str) -> list[str]:
+    return python("workers", "--concurrency", str(concurrency), *more)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -57,8 +58,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(sock: socket.socket, web: int) -> int:
     """Run several web processes on one socket until SIGTERM or SIGINT; SIGHUP rolls them. The exit code."""
-    stages = [_web(sock, web, os.environ, rolls=True)]
-    return asyncio.run(_supervise(stages, sock, lambda: telemetry.logger().info("ready", url=url_of(sock))))
+    with tempfile.TemporaryDirectory(prefix="hub-") as group:
+        stages = [_web(sock, web, os.environ, group, rolls=True)]
+        return asyncio.run(_supervise(stages, sock, lambda: telemetry.logger().info("ready", url=url_of(sock))))
 
 
 def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner: Callable[[str, str], str]) -> int:
@@ -66,14 +68,18 @@ def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner
     settings.load()  # before anything is made or taken: a wrong variable is what its user should hear of first
     data_dir = data_dir.resolve()
     _prepare(data_dir)
-    with dev.locked(data_dir) as lock, contextlib.closing(listen(host, port)) as sock:
+    with (
+        dev.locked(data_dir) as lock,
+        contextlib.closing(listen(host, port)) as sock,
+        tempfile.TemporaryDirectory(prefix="hub-") as group,
+    ):
         environ = dev.environment(os.environ, data_dir, dev.load_secrets(data_dir), embedded.url(data_dir))
         configured = settings.load(environ)
         telemetry.configure(configured, "dev")
         own_store = configured.redis_url == embedded.url(data_dir)
         stages = [
             *([[_store(data_dir, lock)]] if own_store else []),
-            [*_web(sock, web, environ, rolls=False), *_workers(workers, environ)],
+            [*_web(sock, web, environ, group, rolls=False), *_workers(workers, environ, group)],
         ]
         url, key = url_of(sock), environ["HUB_BOOTSTRAP_KEY"]
         with dev.announced(data_dir, url, key):
@@ -133,21 +139,27 @@ def _store(data_dir: Path, lock: int) -> Child:
     )  # fmt: skip
 
 
-def _web(sock: socket.socket, count: int, environ: Mapping[str, str], *, rolls: bool) -> list[Child]:
+def _web(sock: socket.socket, count: int, environ: Mapping[str, str], group: str, *, rolls: bool) -> list[Child]:
     fd = sock.fileno()
-    command = python("hub", "web", "--fd", str(fd), *(["--ready-fd", READY_FD] if rolls else []))
+    command = python("hub", "web", "--fd", str(fd), *(["--ready-fd", READY_FD] if rolls else []), "--group", group)
     bound = WEB_DRAIN + settings.load(environ).drain_wait
     host, port = _address(sock)
 
     async def ready() -> bool:
         return await _is_ready(host, port)
 
-    return [Child(f"web-{n + 1}", command, environ, stop_within=bound, ready=ready, fds=(fd,)) for n in range(count)]
+    names = [f"web-{n + 1}" for n in range(count)]
+    return [
+        Child(name, [*command, "--name", name], environ, stop_within=bound, ready=ready, fds=(fd,)) for name in names
+    ]
 
 
-def _workers(count: int, environ: Mapping[str, str]) -> list[Child]:
-    command = worker_command(200)
-    return [Child(f"worker-{n + 1}", command, environ, stop_within=WORKER_DRAIN) for n in range(count)]
+def _workers(count: int, environ: Mapping[str, str], group: str) -> list[Child]:
+    names = [f"worker-{n + 1}" for n in range(count)]
+    return [
+        Child(name, worker_command(200, "--name", name, "--group", group), environ, stop_within=WORKER_DRAIN)
+        for name in names
+    ]
 
 
 async def _is_ready(host: str, port: int) -> bool:

@@ -61,6 +61,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits_fail: str
     trusted_proxies: tuple[Network, ...]
     drain_wait: float
+    metrics_key: str | None
+    metrics_port: int | None
+    metrics_per_endpoint: bool
     log_level: str
     log_format: str
 
@@ -240,6 +243,10 @@ SETTINGS: Final = (
     Setting("HUB_TRUSTED_PROXIES", "trusted_proxies", "", _networks,
             "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),
     Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),
+    Setting("HUB_METRICS_KEY", "metrics_key", "", _long(16),
+            "at least 16 visible ASCII characters", secret=True),
+    Setting("HUB_METRICS_PORT", "metrics_port", "", _integer(1, 65535), "1 to 65535; empty: none"),
+    Setting("HUB_METRICS_PER_ENDPOINT", "metrics_per_endpoint", "0", _boolean, "1 or 0"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),
     Setting("HUB_LOG_FORMAT", "log_format", "auto", _one_of("auto", "json", "console"), "auto, json or console"),

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -11,6 +12,7 @@ import uvloop
 from hub import settings as settings_module
 from hub import telemetry
 from hub.core.errors import HubError
+from hub.group import Group
 from workers.runner import run
 
 RESOLVERS: Final = "64"
@@ -20,6 +22,8 @@ RESOLVERS: Final = "64"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description="Run one webhook worker.")
     parser.add_argument("--concurrency", type=int, default=200, help="attempts in flight at once (default 200)")
+    parser.add_argument("--name", default="worker", help="its name among the processes of its supervisor")
+    parser.add_argument("--group", type=Path, help="the folder where they meet")
     options = parser.parse_args()
     if options.concurrency < 1:
         parser.error("--concurrency must be at least 1")
@@ -32,7 +36,7 @@ def main() -> int:
     telemetry.configure(settings, "worker")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, options.concurrency))
+            runner.run(run(settings, options.concurrency, Group(options.name, options.group)))
     except (HubError, settings_module.SettingsError) as exc:
         telemetry.logger().error("start_failed", reason=str(exc))
         return 1

@@ -1,5 +1,6 @@
 """What is kept and told of an attempt."""
 
+from hub import metrics
 from hub.core.event import now_text
 from hub.store.attempts import Attempt
 from hub.store.queues import Lease
@@ -21,6 +22,17 @@ def recorded(lease: Lease, began: float, answer: Answer) -> Attempt:
         headers=answer.headers,
         body=answer.body,
     )
+
+
+def count(owner: Owner, lease: Lease, began: float, answer: Answer, verdict: str, per_endpoint: bool) -> None:
+    """Count an attempt; `began` is in seconds since the epoch."""
+    kind = answer.error if answer.status is None else f"{answer.status // 100}xx"
+    metrics.ATTEMPTS.labels(verdict, kind or "none").inc()
+    metrics.ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
+    if lease.attempt == 1:
+        metrics.FIRST_ATTEMPT_SECONDS.observe(max(0.0, began - parse_ref(lease.ref).ms / 1000))
+    if per_endpoint:
+        metrics.ENDPOINT_ATTEMPTS.labels(owner.endpoint, verdict).inc()
 
 
 def report(owner: Owner, lease: Lease, answer: Answer, decision: Decision) -> None:

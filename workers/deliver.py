@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
+from hub import metrics
 from hub.core import breaker
 from hub.core.errors import LogFull, StoreUnavailable
 from hub.settings import Settings
 from hub.store.queues import HOLD_MS, Claimed, Lease, Queues, Settlement
 from hub.telemetry import logger
-from workers.attempt import recorded, report
+from workers.attempt import count, recorded, report
 from workers.outage import Outage
 from workers.sender import Answer, Sender
 from workers.settle import BUDGET, Owner, Settler, insist
@@ -50,7 +51,10 @@ class Deliverer:
         self._default_timeout_ms = round(settings.webhook_timeout * 1000)
         self._nonce = nonce
         self._saturated = saturated
+        self._per_endpoint = settings.metrics_per_endpoint
         self._slots = Slots(concurrency)
+        metrics.SLOTS.set(concurrency)
+        metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: concurrency - self._slots.free)
         self._wanted: set[int] = set()
         self._due: dict[int, float] = {}
         self._ticked = 0.0
@@ -199,6 +203,7 @@ class Deliverer:
         self._slots.answered(owner, answer.duration_ms / 1000, time.monotonic())
         decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
         report(owner, lease, answer, decision)
+        count(owner, lease, began, answer, decision.verdict, self._per_endpoint)
         made, says = recorded(lease, began, answer), breaker.says(answer.status, answer.error)
         due_in_ms = round(decision.delay * 1000)
         self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from hub import metrics
 from hub.core.cursor import Position, parse_id
 from hub.core.errors import HubError, LogFull, StoreUnavailable
 from hub.store.audience import Audience
@@ -77,6 +78,10 @@ class Dispatcher:
         if (epoch, position) != self._begun:  # the same again: it was held up there
             self._begun = (epoch, position)
             logger().info("dispatch begins", partition=self._place.partition, epoch=epoch, position=position)
+        with metrics.DISPATCH_HELD.track_inprogress():
+            await self._read_from(epoch, position)
+
+    async def _read_from(self, epoch: int, position: Position) -> None:
         renewed = time.monotonic()
         while True:
             if time.monotonic() - renewed >= RENEW:
@@ -101,6 +106,7 @@ class Dispatcher:
             try:
                 entries.append(parse_entry(self._place.partition, raw))
             except (LookupError, ValueError, TypeError, AttributeError):
+                metrics.DISPATCH_PASSED.inc()
                 logger().error(
                     "event passed", partition=self._place.partition, position=repr(raw[0]), error="unreadable"
                 )
@@ -127,10 +133,12 @@ class Dispatcher:
                 raise
             except Exception as exc:
                 if tries == TRIES:
+                    metrics.DISPATCH_PASSED.inc()
                     logger().error("event passed", event_id=entry.id, app=entry.app, tries=tries, error=repr(exc))
             await asyncio.sleep(0.05 * tries)
 
     async def _enqueue(self, epoch: int, entries: Sequence[Entry], end: Position) -> None:
+        started = time.perf_counter()
         await self._audience.refresh()  # after the events were read: whoever existed when they were answered is known
         plan: dict[int, list[Owed]] = {}
         began = time.monotonic()
@@ -144,6 +152,7 @@ class Dispatcher:
             for partition, endpoints in groups.items():
                 plan.setdefault(partition, []).append(Owed(entry, endpoints))
         if not plan:
+            _count(entries, 0, started)
             return
         source = self._place.partition
         outcomes = await asyncio.gather(
@@ -157,3 +166,10 @@ class Dispatcher:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        _count(entries, sum(one[0] for one in done), started)
+
+
+def _count(entries: Sequence[Entry], owed: int, started: float) -> None:
+    metrics.DISPATCHED.inc(len(entries))
+    metrics.DELIVERIES_OWED.inc(owed)
+    metrics.DISPATCH_SECONDS.observe(time.perf_counter() - started)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from hub import VERSION
+from hub.group import Group
 from hub.settings import Settings
 from hub.store import embedded
 from hub.store.audience import Audience
+from hub.store.census import Census
 from hub.store.connect import Link
 from hub.store.dispatching import Dispatching
 from hub.store.janitor import Janitor
@@ -25,13 +27,14 @@ from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
 from workers.jobs import JobRunner
 from workers.sender import Sender
+from workers.status import status
 from workers.upkeep import Doorbell, Upkeep
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds that the store has for an answer: nobody waits for a worker, so a store under load isn't given up at once."""
 
 
-async def run(settings: Settings, concurrency: int) -> None:
+async def run(settings: Settings, concurrency: int, group: Group) -> None:
     """Work until SIGTERM or SIGINT; then finish what is in flight. Raises StoreUnavailable, SettingsError."""
     url = settings.redis_url or embedded.url(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
@@ -41,6 +44,9 @@ async def run(settings: Settings, concurrency: int) -> None:
         async for attempt in store_patience():
             with attempt:
                 await require_store(link, settings)
+        await group.open()
+        stack.push_async_callback(group.close)
+        await stack.enter_async_context(status(settings, group, link))
         await Worker(settings, concurrency, url, link).run(stack)
 
 
@@ -90,8 +96,9 @@ class Worker:
         janitor = Janitor(self._link, self._settings)
         steps = JobSteps(self._link, self._log, partitions=partitions, retention=self._settings.attempt_retention)
         jobs = JobRunner(steps, self._queues, lambda partition: deliverer.wake([partition]))
+        census = Census(self._link, partitions)
         sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
-        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs)]
+        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs, census)]
 
         def stop() -> None:
             deliverer.stop()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
+from hub import metrics
 from hub.core.errors import StoreUnavailable
 from hub.store.queues import SETTLE_BUDGET_MS, Queues, Settlement
 from hub.telemetry import logger
@@ -13,6 +14,7 @@ T = TypeVar("T")
 
 MOST_PER_SETTLE: Final = 50
 BUDGET: Final = SETTLE_BUDGET_MS / 1000
+_ENDS: Final = {"ok": "succeeded", "exhausted": "exhausted", "gone": "cancelled"}
 
 
 class Owner(NamedTuple):
@@ -63,9 +65,13 @@ class Settler:
             held, reported = await insist(lambda: self._queues.settle(*owner, settlements))
         except Exception as exc:  # the leases run out, and what they held is sent again
             logger().error("attempts not recorded", endpoint=owner.endpoint, count=len(settlements), error=repr(exc))
+            metrics.UNRECORDED.inc(len(settlements))
             held, reported = [], 0
         for settlement, still in zip(settlements, held, strict=False):
+            if still and (status := _ENDS.get(settlement.verdict)) is not None:
+                metrics.DELIVERIES_ENDED.labels(status).inc()
             if not still:
+                metrics.LEASES_LOST.inc()
                 logger().warning("lease was lost", endpoint=owner.endpoint, ref=settlement.ref)
         if reported:
             self._reported(owner.partition)

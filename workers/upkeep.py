@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from hub import metrics
 from hub.core.errors import HubError
 from hub.store import attempts, keys
 from hub.store.connect import Link
@@ -60,7 +61,7 @@ class Upkeep:
 
     async def _move(self) -> None:
         for partition in tuple(self._reported):
-            await self._outbox.move(partition)
+            metrics.OUTBOX_MOVED.inc(await self._outbox.move(partition))
             self._reported.discard(partition)
 
     async def _look(self) -> None:

@@ -7,10 +7,12 @@ finishes its replay and registers it, a leave. A connection that is lost needs n
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from hub import metrics
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Mark, Position
@@ -154,6 +156,8 @@ class Gateway:
         app = "" if connection.principal is None else connection.principal.app
         self._connections[connection] = app
         self._per_app[app] += 1
+        metrics.CONNECTIONS.labels(connection.transport).inc()
+        metrics.CONNECTIONS_OPENED.labels(connection.transport).inc()
         own = own_topic(connection)
         if own is not None and connection.transport == "ws":
             # Needs no turn: what a running step gathered lies below the cursor that the client is told.
@@ -166,6 +170,9 @@ class Gateway:
         """Forget a connection that has ended."""
         if (app := self._connections.pop(connection, None)) is not None:
             self._per_app[app] -= 1
+            code = "client" if connection.ended is None else str(connection.ended[0])
+            metrics.CONNECTIONS.labels(connection.transport).dec()
+            metrics.CONNECTIONS_CLOSED.labels(connection.transport, code).inc()
             if not self._per_app[app]:
                 del self._per_app[app]
         connection.detach()
@@ -212,9 +219,11 @@ class Gateway:
                         if isinstance(step, Notice):
                             self._tell(step)
                         else:
-                            await self._fan_out(step)
+                            began = time.perf_counter()
+                            _count(step, await self._fan_out(step), time.perf_counter() - began)
 
-    async def _fan_out(self, step: list[Entry | Ephemeral]) -> None:
+    async def _fan_out(self, step: list[Entry | Ephemeral]) -> int:
+        """Write the step's events to whoever gets them; returns how many events that was, over all connections."""
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
         gathered = Step(sole, mixed, [])
@@ -230,14 +239,17 @@ class Gateway:
                     for connection in room.others:
                         mixed.setdefault(connection, []).append(frame)
         self._moved.set()
+        delivered = 0
         for room, rendered in sole.items():
             room.close_up()
+            delivered += len(room.seats.members) * len(rendered)
             first = 0
             while first < len(room.seats.members):
                 first = self._slice.add(room.seats, first, b"".join(rendered))
                 await self._breathe()
         for rendered, connections in _together(mixed):
             data, first = b"".join(rendered), 0
+            delivered += len(connections) * len(rendered)
             while first < len(connections):
                 # Seats of the moment: who is lost while the loop breathes is not among the next.
                 seats = Seats.of(connections[first : first + self._slice.left])
@@ -245,6 +257,7 @@ class Gateway:
                 await self._breathe()
         self._slice.send()
         self.own.settle(gathered, self.rooms)
+        return delivered
 
     async def _breathe(self) -> None:
         """Send a slice that is full, and give the loop a chance to do something else."""
@@ -306,6 +319,9 @@ class Gateway:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PULSE)
+            metrics.TAIL_UP.set(self.fault is None)
+            metrics.ROOMS.set(len(self.rooms))
+            metrics.WINDOW_EVENTS.set(len(self.window))
             connections = list(self._connections)
             for first in range(0, len(connections), SLICE):
                 # In turn: amid a fan-out the gateway's cursor is ahead of what a connection got.
@@ -360,6 +376,16 @@ def _together(mixed: dict[Connection, list[bytes]]) -> Iterable[tuple[tuple[byte
     for connection, rendered in mixed.items():
         groups.setdefault(tuple(rendered), []).append(connection)
     return groups.items()
+
+
+def _count(step: list[Entry | Ephemeral], deliveries: int, seconds: float) -> None:
+    """Once per step, whatever it cost: a fan-out to thousands must not feel it."""
+    metrics.FANOUT_EVENTS.inc(len(step))
+    metrics.FANOUT_DELIVERIES.inc(deliveries)
+    metrics.FANOUT_SECONDS.observe(seconds)
+    oldest = next((item for item in step if isinstance(item, Entry)), None)
+    if oldest is not None:
+        metrics.TAIL_LAG_SECONDS.observe(max(0.0, time.time() - seconds - oldest.position[0] / 1000))
 
 
 def _steps(batch: Batch) -> list[list[Entry | Ephemeral] | Notice]:

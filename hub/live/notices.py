@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sse_starlette.event import ServerSentEvent
 
+from hub import metrics
 from hub.core.frames import sse_heartbeat
 
 _encode = msgspec.json.Encoder().encode
@@ -50,6 +51,7 @@ def token_expiring(transport: str, seconds: float) -> bytes:
 
 def gap(transport: str, room: str, lost_from: str, to: str) -> bytes:
     """Events between the cursors may be lost to this subscriber; `to` replaces its cursor."""
+    metrics.GAPS.inc()
     if transport == "sse":
         return block("hub.gap", to, {"from": lost_from, "to": to})
     return _encode({"type": "gap", "room": room, "from": lost_from, "to": to})

@@ -1,11 +1,13 @@
 """Replay: from where a subscriber stood to the live stream, exactly once and in order."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
+from hub import metrics
 from hub.core import cursor as cursors
 from hub.core.cursor import Cursor, Mark, Position
 from hub.core.errors import HubError, Invalid
@@ -58,13 +60,16 @@ class Replay:
 
     async def run(self, name: str, start: Start, announce: Announce) -> None:
         self._connection.replaying += 1
+        began = time.perf_counter()
         try:
             await self._run(name, start, announce)
+            metrics.REPLAY_SECONDS.observe(time.perf_counter() - began)
         finally:
             self._connection.replaying -= 1
 
     async def _run(self, name: str, start: Start, announce: Announce) -> None:
         recovered = await self._plan(start)  # if this is refused, an older membership of that name goes on
+        metrics.REPLAYS.labels({None: "none", True: "yes", False: "no"}[recovered]).inc()
         if await self._gateway.leave(self._connection, name):
             for mark in self._gateway.marks:  # what came meanwhile went to the older membership
                 if mark.partition not in self._asked:
@@ -236,6 +241,7 @@ class Replay:
                 size += len(frame)
             done += 1
         if rendered:
+            metrics.REPLAYED_EVENTS.inc(len(rendered))
             self._connection.write(b"".join(rendered))
         return done
 

@@ -13,6 +13,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
+from hub import metrics
 from hub.core.errors import HubError, StoreUnavailable
 from hub.store.scripts import Script, sources
 from hub.store.wire import Arg, Reply, StoreError, Wire
@@ -211,6 +212,7 @@ class Link:
             delay = 0.05
             self._wire = wire
             self.generation += 1
+            metrics.STORE_CONNECTS.inc()
             self._up.set()
             await self._lost.wait()
 
@@ -230,6 +232,7 @@ class Link:
 
     def _on_lost(self, wire: Wire) -> None:
         if wire is self._wire:
+            metrics.STORE_LOSSES.inc()
             self._wire = None
             self._fault = wire.fault
             self._up.clear()

@@ -1,11 +1,13 @@
 """The log: append events, read them back. One Redis stream per partition; see keys.py for what lies beside it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from hub import metrics
 from hub.core import cursor as cursors
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import Detail, HubError, NotFound
@@ -90,6 +92,16 @@ class Log:
         Raises StoreUnavailable, LogFull. Their details name the events that were appended all the same; others may have
         been too. A retry with the same ids completes it.
         """
+        began = time.perf_counter()
+        try:
+            done = await self._append(app, events, request_id)
+        except HubError as exc:
+            metrics.APPEND_FAILURES.labels(exc.code).inc()
+            raise
+        metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
+        return done
+
+    async def _append(self, app: str, events: Sequence[Event], request_id: str) -> list[Appended]:
         if self.partitions == 1:
             return await self._append_partition(app, 0, events, request_id)
         groups: dict[int, list[int]] = {}

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, cast
 
 import hiredis
 
-from hub.core.errors import LogFull, StoreUnavailable
+from hub import metrics
+from hub.core.errors import HubError, LogFull, StoreUnavailable
 
 Arg: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
@@ -33,6 +34,13 @@ _DEMOTED = ("READONLY", "UNBLOCKED")
 def to_error(reply: Exception) -> Exception:
     """The hub's error for an error reply."""
     text = str(reply)
+    fault = _judge(text)
+    if not text.startswith("NOSCRIPT"):
+        metrics.STORE_ERRORS.labels(fault.code if isinstance(fault, HubError) else "REFUSED").inc()
+    return fault
+
+
+def _judge(text: str) -> Exception:
     if text.startswith("LOGFULL"):
         return LogFull("The log is at its limit; try again when deliveries or retention have freed room")
     if text.startswith("OOM") or "OOM command" in text:
@@ -48,7 +56,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, on_lost: Callable[["Wire"], None], timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Reply], float, bool]] = deque()
+        """Each with its deadline, and whether it doesn't block by intent: those are timed."""
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._on_lost = on_lost
@@ -65,15 +74,17 @@ class Wire(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
         while self._pending:
-            future, _ = self._pending.popleft()
+            future = self._pending.popleft()[0]
             if not future.done():
                 future.set_exception(StoreUnavailable(self.fault))
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        if self._pending and self._pending[0][2]:
+            metrics.STORE_ROUND_TRIP_SECONDS.observe(self._loop.time() - self._pending[0][1] + self._timeout)
         while (reply := self._reader.gets()) is not False:
-            future, _ = self._pending.popleft()
+            future = self._pending.popleft()[0]
             if future.done():  # its caller was cancelled; the reply has its place in the order all the same
                 continue
             if isinstance(reply, Exception):
@@ -89,7 +100,7 @@ class Wire(asyncio.Protocol):
         if self._transport is None:
             future.set_exception(StoreUnavailable(self.fault))
             return future
-        self._pending.append((future, self._loop.time() + (timeout or self._timeout)))
+        self._pending.append((future, self._loop.time() + (timeout or self._timeout), timeout is None))
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(_pack(command))

@@ -5,6 +5,7 @@ from typing import cast
 import msgspec
 from starlette.requests import HTTPConnection
 
+from hub.group import Group
 from hub.live.gateway import Gateway
 from hub.settings import Settings
 from hub.store.access import Access
@@ -18,6 +19,7 @@ from hub.store.grants import Grants
 from hub.store.jobs import Jobs
 from hub.store.limits import Limits
 from hub.store.log import Log
+from hub.store.readings import Readings
 from hub.store.reaper import Reaper
 from hub.store.revocations import Revocations
 from hub.store.samples import Samples
@@ -44,6 +46,8 @@ class Context(msgspec.Struct, frozen=True):
     samples: Samples
     gateway: Gateway
     limits: Limits
+    group: Group
+    readings: Readings
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from hub import metrics
 from hub.core.errors import HubError, PayloadTooLarge, UnsupportedMediaType
 from hub.core.event import now_text
 
@@ -45,6 +46,7 @@ def page(request: HTTPConnection, found: Page) -> Response:
 
 def failed(request: HTTPConnection, exc: HubError) -> Response:
     """An error's answer; as problem+json (RFC 9457) for a client that asks for it."""
+    metrics.ERRORS.labels(exc.code).inc()
     details = [{"field": detail.field, "message": detail.message} for detail in exc.details]
     if "application/problem+json" in request.headers.get("accept", ""):
         body = {"type": "about:blank", "title": exc.code, "status": exc.status, "detail": exc.message, "code": exc.code,

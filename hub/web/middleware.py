@@ -11,12 +11,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.telemetry import logger
 from hub.web.http import failed
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET: Final = frozenset({"/health/live", "/health/ready"})
+_QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 class RequestContext:
@@ -39,6 +40,12 @@ class RequestContext:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.accept"):
                 status = message.get("status", 101)
+                operation = scope.get("operation")  # what the client named may be anything, so only what was found
+                named = ("WS", "/v1/ws") if scope["type"] == "websocket" else ("other", "other")
+                found = named if operation is None else (operation.method, operation.path)
+                count, seconds = metrics.of_request(*found, status)
+                count.inc()
+                seconds.observe(time.perf_counter() - began)
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)

@@ -221,6 +221,7 @@ class Resource:
             response = failed(request, refusal)
             response.headers["allow"] = self.allow
             return response
+        request.scope["operation"] = operation
         call: Call[Any] = Call(operation, request)
         try:
             response = await self._stages.run(call)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 
+from hub import metrics
 from hub.core import cloudevents
 from hub.core import event as events
 from hub.core.errors import Invalid, LogFull, UnsupportedMediaType
@@ -78,9 +79,15 @@ def _parse(request: Request, body: bytes) -> Given:
 async def publish_all(resources: Context, app: str, built: list[Event], request: str) -> list[Published]:
     """Append the events (send the ephemeral ones); returns each one's answer, in order."""
     lasting = [event for event in built if not event.ephemeral]
-    appended = iter(await resources.log.append(app, lasting, request) if lasting else ())
+    done = await resources.log.append(app, lasting, request) if lasting else []
+    if lasting:
+        duplicates = sum(one.duplicate for one in done)
+        metrics.PUBLISHED_APPENDED.inc(len(done) - duplicates)
+        metrics.PUBLISHED_DUPLICATE.inc(duplicates)
     if len(lasting) < len(built):
         await send_ephemeral(resources.link, app, [event for event in built if event.ephemeral])
+        metrics.PUBLISHED_EPHEMERAL.inc(len(built) - len(lasting))
+    appended = iter(done)
     return [_ephemeral(event) if event.ephemeral else _answer(next(appended)) for event in built]
 
 

@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TEST_STORE ?= /usr/bin/redis-server
 
-.PHONY: setup run demo test test-clients test-redis soak lint types contracts check bench bench-storm clean
+.PHONY: setup run demo test test-clients test-redis soak fuzz lint types contracts check bench bench-storm clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ test-redis: $(STAMP) ## what touches the store, on another one: make test-redis 
 
 soak: $(STAMP) ## long chaos runs
 	$(BIN)/python -m pytest -q -m slow
+
+fuzz: $(STAMP) ## tens of thousands of bad requests; HUB_FUZZ_SEED says which
+	HUB_FUZZ=1000 $(BIN)/python -m pytest -q tests/e2e/test_bad_input.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.core.claims import Principal
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, Unauthenticated, from_msgspec
+from hub.core.event import check_text
 from hub.web.auth import Credential
 from hub.web.context import Context, context
 from hub.web.http import MAX_BODY, Page, failed, ok, page, read_body
@@ -57,6 +58,7 @@ class Body(Generic[B]):
         """The body, or Invalid naming the field. An empty body is an empty object."""
         if self.parse is not None:
             return self.parse(request, raw)
+        check_text(raw)
         try:
             return self._decode(raw or b"{}")
         except msgspec.MsgspecError as exc:

@@ -48,7 +48,7 @@ def check_query(request: HTTPConnection, allowed: frozenset[str]) -> None:
     for name in request.query_params:
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            raise Invalid.field(name[:80], f"is not a parameter here; allowed: {known}")
+            raise Invalid.field(name[:80] or "query", f"{name[:80]!r} is not a parameter here; allowed: {known}")
 
 
 def text(name: str, description: str, check: Callable[[str, str], str] | None = None) -> Param[str | None]:

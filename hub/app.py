@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from hub import tracing
 from hub.core.errors import HubError
 from hub.group import Group
 from hub.live.gateway import Gateway
@@ -206,4 +207,5 @@ def asgi() -> Starlette:
     """
     settings = load()
     configure(settings, "web")
+    tracing.configure(settings, "web")
     return create_app(settings)

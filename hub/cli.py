@@ -212,9 +212,14 @@ def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
 
 
 def _serve_web(configured: settings.Settings, sock: socket.socket, group: Group, ready_fd: int | None = None) -> int:
+    from hub import tracing
     from hub.app import run
 
-    return run(configured, sock, group, ready_fd)
+    tracing.configure(configured, "web")
+    try:
+        return run(configured, sock, group, ready_fd)
+    finally:
+        tracing.flush()
 
 
 def _banner(url: str, key: str) -> str:

@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_key: str | None
     metrics_port: int | None
     metrics_per_endpoint: bool
+    traces: str
     log_level: str
     log_format: str
 
@@ -247,6 +248,7 @@ SETTINGS: Final = (
             "at least 16 visible ASCII characters", secret=True),
     Setting("HUB_METRICS_PORT", "metrics_port", "", _integer(1, 65535), "1 to 65535; empty: none"),
     Setting("HUB_METRICS_PER_ENDPOINT", "metrics_per_endpoint", "0", _boolean, "1 or 0"),
+    Setting("HUB_TRACES", "traces", "off", _one_of("off", "otlp"), "off, otlp"),
     Setting("HUB_LOG_LEVEL", "log_level", "info", _one_of("debug", "info", "warning", "error"),
             "debug, info, warning, error"),
     Setting("HUB_LOG_FORMAT", "log_format", "auto", _one_of("auto", "json", "console"), "auto, json or console"),

@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 from hub import settings as settings_module
-from hub import telemetry
+from hub import telemetry, tracing
 from hub.core.errors import HubError
 from hub.group import Group
 from workers.runner import run
@@ -29,6 +29,7 @@ def main() -> int:
         parser.error("--concurrency must be at least 1")
     try:
         settings = settings_module.load()
+        tracing.configure(settings, "worker")
     except settings_module.SettingsError as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
@@ -40,6 +41,8 @@ def main() -> int:
     except (HubError, settings_module.SettingsError) as exc:
         telemetry.logger().error("start_failed", reason=str(exc))
         return 1
+    finally:
+        tracing.flush()
     return 0
 
 

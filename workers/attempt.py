@@ -49,5 +49,5 @@ def report(owner: Owner, lease: Lease, answer: Answer, decision: Decision) -> No
         error=answer.error,
         verdict=decision.verdict,
         next_delay=round(decision.delay, 1) if decision.verdict == "retry" else None,
-        request_id=lease.request_id,
+        request_id=lease.origin.request_id,
     )

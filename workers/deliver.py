@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from hub import metrics
+from opentelemetry.trace import SpanKind
+
+from hub import metrics, tracing
 from hub.core import breaker
 from hub.core.errors import LogFull, StoreUnavailable
 from hub.settings import Settings
@@ -199,7 +201,7 @@ class Deliverer:
         if isinstance(prepared, Answer):
             answer = prepared
         else:
-            answer = await self._sender.send(target.url, *prepared, target.timeout)
+            answer = await self._send(owner, target, lease, *prepared)
         self._slots.answered(owner, answer.duration_ms / 1000, time.monotonic())
         decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
         report(owner, lease, answer, decision)
@@ -207,6 +209,18 @@ class Deliverer:
         made, says = recorded(lease, began, answer), breaker.says(answer.status, answer.error)
         due_in_ms = round(decision.delay * 1000)
         self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says))
+
+    async def _send(self, owner: Owner, target: Target, lease: Lease, headers: dict[str, str], body: bytes) -> Answer:
+        """One try, as a span of the event's trace, whose context the partner gets."""
+        parent, kind = lease.origin.traceparent, SpanKind.CLIENT
+        with tracing.span(
+            "attempt", parent, kind, event=lease.event, endpoint=owner.endpoint, attempt=lease.attempt
+        ) as at:
+            if at is not None:
+                headers["traceparent"] = at
+            answer = await self._sender.send(target.url, headers, body, target.timeout)
+            tracing.note(answer.error, status=answer.status)
+        return answer
 
     def _release(self, owner: Owner, slots: int) -> None:
         self._slots.give(owner, slots)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from hub.core import topics
+from hub.core import origin, topics
 from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_msgspec
 
 MAX_BATCH: Final = 1000
@@ -53,6 +53,8 @@ class Event(msgspec.Struct, frozen=True):
     timestamp: str
     body: bytes
     ephemeral: bool = False
+    traceparent: str | None = None
+    """The trace that the event itself names, by its extension."""
 
 
 class _Envelope(msgspec.Struct, omit_defaults=True):
@@ -130,7 +132,8 @@ def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: s
             f"{where} has {len(body)} bytes; allowed are {max_bytes}",
             (Detail(where, f"has {len(body)} bytes; allowed are {max_bytes}"),),
         )
-    return Event(id, item.topic, item.type, timestamp, body, item.ephemeral)
+    carried = None if item.extensions is None else origin.check_traceparent(item.extensions.get(origin.EXTENSION))
+    return Event(id, item.topic, item.type, timestamp, body, item.ephemeral, carried)
 
 
 def new_id(now_ms: int) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from hub import metrics
+from hub import metrics, tracing
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Mark, Position
@@ -220,7 +220,8 @@ class Gateway:
                             self._tell(step)
                         else:
                             began = time.perf_counter()
-                            _count(step, await self._fan_out(step), time.perf_counter() - began)
+                            delivered = await self._fan_out(step)
+                            _count(step, delivered, time.perf_counter() - began)
 
     async def _fan_out(self, step: list[Entry | Ephemeral]) -> int:
         """Write the step's events to whoever gets them; returns how many events that was, over all connections."""
@@ -378,11 +379,21 @@ def _together(mixed: dict[Connection, list[bytes]]) -> Iterable[tuple[tuple[byte
     return groups.items()
 
 
+def _trace(step: list[Entry | Ephemeral], seconds: float) -> None:
+    """A span for each event that is part of a trace."""
+    ended = time.time_ns()
+    for item in step:
+        if isinstance(item, Entry):
+            tracing.record("fan-out", item.origin, ended - int(seconds * 1e9), ended, event=item.id)
+
+
 def _count(step: list[Entry | Ephemeral], deliveries: int, seconds: float) -> None:
     """Once per step, whatever it cost: a fan-out to thousands must not feel it."""
     metrics.FANOUT_EVENTS.inc(len(step))
     metrics.FANOUT_DELIVERIES.inc(deliveries)
     metrics.FANOUT_SECONDS.observe(seconds)
+    if tracing.tracer() is not None:
+        _trace(step, seconds)
     oldest = next((item for item in step if isinstance(item, Entry)), None)
     if oldest is not None:
         metrics.TAIL_LAG_SECONDS.observe(max(0.0, time.time() - seconds - oldest.position[0] / 1000))

@@ -142,7 +142,7 @@ class JobSteps:
         for entry in entries:
             ref = str(Ref(stage.partition, *entry.position, job.number))
             names += (keys.record(job.partition, ref), keys.owed_body(job.partition, ref))
-            args += (*entry.position, entry.id, entry.app, entry.topic, entry.type, entry.request_id, entry.body)
+            args += (*entry.position, entry.id, entry.app, entry.topic, entry.type, entry.origin, entry.body)
             args.append(job.at(entry.position))
         answer, _ = await self._link.run(script("replay"), names, args)
         return cast("Outcome", answer.decode())

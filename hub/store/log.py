@@ -12,6 +12,7 @@ from hub.core import cursor as cursors
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import Detail, HubError, NotFound
 from hub.core.event import Event
+from hub.core.origin import traced
 from hub.store import keys
 from hub.store.commits import Commits
 from hub.store.connect import Link
@@ -30,7 +31,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     topic: str
     type: str
     id: str
-    request_id: str
+    origin: str
+    """See core.origin."""
     body: bytes
 
 
@@ -86,7 +88,7 @@ class Log:
 
     # -- append ------------------------------------------------------------------------------------------------------
 
-    async def append(self, app: str, events: Sequence[Event], request_id: str = "") -> list[Appended]:
+    async def append(self, app: str, events: Sequence[Event], origin: str = "") -> list[Appended]:
         """Append events, in order, one call per partition; return once they are as durable as was configured.
 
         Raises StoreUnavailable, LogFull. Their details name the events that were appended all the same; others may have
@@ -94,22 +96,22 @@ class Log:
         """
         began = time.perf_counter()
         try:
-            done = await self._append(app, events, request_id)
+            done = await self._append(app, events, origin)
         except HubError as exc:
             metrics.APPEND_FAILURES.labels(exc.code).inc()
             raise
         metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
         return done
 
-    async def _append(self, app: str, events: Sequence[Event], request_id: str) -> list[Appended]:
+    async def _append(self, app: str, events: Sequence[Event], origin: str) -> list[Appended]:
         if self.partitions == 1:
-            return await self._append_partition(app, 0, events, request_id)
+            return await self._append_partition(app, 0, events, origin)
         groups: dict[int, list[int]] = {}
         for index, event in enumerate(events):
             groups.setdefault(keys.partition_of(app, event.topic, self.partitions), []).append(index)
         results: list[Appended | None] = [None] * len(events)
         outcomes = await asyncio.gather(
-            *(self._append_partition(app, p, [events[i] for i in group], request_id) for p, group in groups.items()),
+            *(self._append_partition(app, p, [events[i] for i in group], origin) for p, group in groups.items()),
             return_exceptions=True,
         )
         fault: BaseException | None = None
@@ -123,14 +125,13 @@ class Log:
             raise _partial(fault, results)
         return [result for result in results if result is not None]
 
-    async def _append_partition(
-        self, app: str, partition: int, events: Sequence[Event], request_id: str
-    ) -> list[Appended]:
+    async def _append_partition(self, app: str, partition: int, events: Sequence[Event], origin: str) -> list[Appended]:
         names = [keys.log(partition), keys.meta(partition)]
         args: list[Arg] = [self._retention]
         for event in events:
             names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
-            args += (app, event.topic, event.type, event.id, event.timestamp, request_id, event.body)
+            own = origin if event.traceparent is None else traced(origin, event.traceparent)
+            args += (app, event.topic, event.type, event.id, event.timestamp, own, event.body)
         reply = await self._writer.run(script("append"), names, args)
         head = b"%x-%x-" % (partition, int(reply[0]))
         return [_appended(event, head, line) for event, line in zip(events, reply[1:], strict=True)]

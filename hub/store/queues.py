@@ -13,6 +13,8 @@ from hub.core import breaker, tally
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
 from hub.core.endpoint import Config
+from hub.core.origin import Origin
+from hub.core.origin import parse as parse_origin
 from hub.store import keys
 from hub.store.attempts import Attempt
 from hub.store.connect import Link
@@ -71,7 +73,7 @@ class Lease(NamedTuple):
     generation: int
     event: str
     type: str
-    request_id: str
+    origin: Origin
     standing: Standing | None
     body: bytes | None
 
@@ -146,7 +148,7 @@ class Queues:
             ref = f"{source}-{ms}-{seq}"
             names += (keys.record(partition, ref), keys.owed_body(partition, ref))
             numbers = " ".join(str(number[one]) for one in wanted)
-            args += (ms, seq, entry.id, entry.app, entry.topic, entry.type, entry.request_id, entry.body, numbers)
+            args += (ms, seq, entry.id, entry.app, entry.topic, entry.type, entry.origin, entry.body, numbers)
         return names, args
 
     async def reserve(self, partition: int, most: int) -> Reserved:
@@ -181,7 +183,7 @@ class Queues:
         replies = await self._link.pipeline(commands) if commands else []
         leases: list[Lease] = []
         for n, (ref, attempt, generation, _) in enumerate(parsed):
-            event, kind, request_id, raw = replies[2 * n]
+            event, kind, origin, raw = replies[2 * n]
             leases.append(
                 Lease(
                     tokens[n],
@@ -190,7 +192,7 @@ class Queues:
                     int(generation),
                     (event or b"").decode(),
                     (kind or b"").decode(),
-                    (request_id or b"").decode(),
+                    parse_origin((origin or b"").decode()),
                     None if raw is None else parse_standing(raw),
                     replies[2 * n + 1],
                 )

@@ -4,13 +4,15 @@ import re
 from typing import Any, Final
 
 import msgspec
+from opentelemetry.trace import SpanKind
 from starlette.requests import Request
 
-from hub import metrics
+from hub import metrics, tracing
 from hub.core import cloudevents
 from hub.core import event as events
 from hub.core.errors import Invalid, LogFull, UnsupportedMediaType
 from hub.core.event import Event, EventInput
+from hub.core.origin import Origin, check_traceparent
 from hub.store.control import send_ephemeral
 from hub.store.log import Appended
 from hub.web.auth import scope
@@ -59,7 +61,9 @@ async def publish(call: Call[Given]) -> Any:
     if call.principal.publish is not None:
         for event in built:
             call.principal.require_publish(event.topic)
-    answers = await publish_all(call.resources, app, built, request_id(call.request))
+    asked, parent = request_id(call.request), check_traceparent(call.request.headers.get("traceparent"))
+    with tracing.span("publish", parent, SpanKind.PRODUCER, request=asked, events=len(built)) as at:
+        answers = await publish_all(call.resources, app, built, str(Origin(asked, at)))
     return answers if given.is_batch else answers[0]
 
 
@@ -76,11 +80,13 @@ def _parse(request: Request, body: bytes) -> Given:
     return Given(*events.parse(body))
 
 
-async def publish_all(resources: Context, app: str, built: list[Event], request: str) -> list[Published]:
-    """Append the events (send the ephemeral ones); returns each one's answer, in order."""
+async def publish_all(resources: Context, app: str, built: list[Event], origin: str) -> list[Published]:
+    """Append the events (send the ephemeral ones); returns each one's answer, in order. `origin`: see core.origin."""
     lasting = [event for event in built if not event.ephemeral]
-    done = await resources.log.append(app, lasting, request) if lasting else []
+    done: list[Appended] = []
     if lasting:
+        with tracing.step("append", events=len(lasting)):
+            done = await resources.log.append(app, lasting, origin)
         duplicates = sum(one.duplicate for one in done)
         metrics.PUBLISHED_APPENDED.inc(len(done) - duplicates)
         metrics.PUBLISHED_DUPLICATE.inc(duplicates)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hub.core.origin import Origin
 from hub.store.queues import Lease
 from hub.store.records import Standing
 from workers.sender import Answer
@@ -12,7 +13,7 @@ SCHEDULE = (5.0, 10.0)
 
 def lease(attempt: int = 1, generation: int = 0, *, status: str = "pending", current: int = 0, base: int = 0) -> Lease:
     standing = Standing(status, attempt - 1, current, base, 0, [])
-    return Lease("token", "0-1-0", attempt, generation, "evt_1", "t", "", standing, b"{}")
+    return Lease("token", "0-1-0", attempt, generation, "evt_1", "t", Origin(""), standing, b"{}")
 
 
 def decide(answer: Answer, attempt: int = 1) -> Decision:

@@ -48,6 +48,7 @@ from hub.web import (
     apps,
     deliveries,
     endpoints,
+    error_pages,
     events,
     jobs,
     oauth,
@@ -55,6 +56,7 @@ from hub.web import (
     poll,
     publish,
     sse,
+    static_files,
     tickets,
     topics,
     users,
@@ -67,16 +69,48 @@ from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub
 from hub.web.operation import Stages, routes
 from hub.web.server import serve
 from hub.web.tokens import Tokens
+from hub.web.versions import VERSIONS, ApiVersion, Versioned
 
 OPERATIONS: Final = (
-    *publish.operations, *events.operations, *sse.operations, *poll.operations, *endpoints.operations,
-    *deliveries.operations, *jobs.operations, *apps.operations, *api_keys.operations, *oauth.operations,
-    *admin.operations, *tickets.operations, *topics.operations, *users.operations, *ops.operations,
-)  # fmt: skip
+    *publish.operations,
+    *events.operations,
+    *sse.operations,
+    *poll.operations,
+    *ws.operations,
+    *endpoints.operations,
+    *deliveries.operations,
+    *jobs.operations,
+    *apps.operations,
+    *api_keys.operations,
+    *oauth.operations,
+    *admin.operations,
+    *tickets.operations,
+    *topics.operations,
+    *users.operations,
+    *ops.operations,
+    *error_pages.operations,
+    *static_files.operations,
+)
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
 
-def create_app(settings: Settings, group: Group | None = None) -> Starlette:
+RESOURCES: Final = frozenset(one.path.split("/")[2] for one in OPERATIONS if one.path.startswith("/v1/"))
+"""What has versions."""
+ASKED: Final = (
+    "Accept", "API-Version", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
+    "Last-Event-ID", "X-Request-ID",
+)  # fmt: skip
+"""Headers that a page of another origin may send (Fetch standard, "CORS protocol")."""
+TOLD: Final = (
+    "API-Version", "Allow", "Deprecation", "ETag", "Idempotency-Replay", "Link", "RateLimit", "RateLimit-Policy",
+    "Retry-After", "Sunset", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Request-ID",
+)  # fmt: skip
+"""Headers of answers that it may read."""
+
+
+def create_app(
+    settings: Settings, group: Group | None = None, versions: tuple[ApiVersion, ...] = VERSIONS
+) -> Starlette:
     """The ASGI application, one process of a group.
 
     Its lifespan connects to the store, and raises when that fails for STORE_WITHIN.
@@ -91,26 +125,25 @@ def create_app(settings: Settings, group: Group | None = None) -> Starlette:
             logger().error("start_failed", reason=str(exc))
             raise
 
-    return Starlette(
-        routes=[
-            *routes(OPERATIONS, Stages(limit=RateLimits(settings) if settings.plans else None)),
-            *ws.routes,
-        ],
+    app = Starlette(
+        routes=[*routes(OPERATIONS, Stages(RateLimits(settings) if settings.plans else None)), *ws.routes],
         middleware=[
             Middleware(RequestContext),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_credentials="*" not in settings.cors_origins,
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit",
-                                "X-RateLimit-Remaining", "X-RateLimit-Reset"],
+                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=ASKED,
+                expose_headers=TOLD,
             ),
+            Middleware(Versioned, RESOURCES, versions),
         ],
         exception_handlers={HubError: on_hub_error, HTTPException: on_http_error, Exception: on_failure},
         lifespan=lifespan,
     )  # fmt: skip
+    app.router.redirect_slashes = False  # a redirect would lead to whatever the Host header says
+    return app
 
 
 @contextlib.asynccontextmanager

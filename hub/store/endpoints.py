@@ -155,22 +155,32 @@ class Endpoints:
         """The ids of all of an app's endpoints."""
         return [raw.decode() for raw in await self._link.call("ZRANGE", keys.app_endpoints(app), 0, -1)]
 
-    async def update(self, app: str, endpoint_id: str, given: EndpointPatch) -> Endpoint:
-        """Change an endpoint. Raises Invalid, NotFound, and Conflict when others keep changing it."""
+    async def update(
+        self, app: str, endpoint_id: str, given: EndpointPatch, check: Callable[[Endpoint], None] | None = None
+    ) -> Endpoint:
+        """Change an endpoint. Raises Invalid, NotFound, and Conflict when others keep changing it.
+
+        `check` sees the state that is changed, and may raise.
+        """
         enabled = "" if given.enabled is UNSET else "1" if given.enabled else "0"
 
         def changed(config: Config, now_ms: int) -> Config:
             return endpoints.change(config, given, now_ms=now_ms, rules=self._rules)
 
-        await self._change(app, endpoint_id, changed, enabled)
+        await self._change(app, endpoint_id, changed, enabled, check)
         return await self.get(app, endpoint_id)
 
-    async def delete(self, app: str, endpoint_id: str) -> None:
-        """Delete an endpoint: nothing more is owed to it from now on, and what was queued is cancelled."""
+    async def delete(self, app: str, endpoint_id: str, check: Callable[[Endpoint], None] | None = None) -> None:
+        """Delete an endpoint: nothing more is owed to it from now on, and what was queued is cancelled.
+
+        `check` sees its state just before, and may raise.
+        """
         partition = self._partition(endpoint_id)
         (stored,) = await self._load([endpoint_id])
         if stored is not None and stored.config.app != app:
             raise _missing(endpoint_id)
+        if stored is not None and check is not None:
+            check(self._view(stored))
         names = [keys.sched(partition), keys.endpoint(partition, endpoint_id)]
         existed = stored is not None and await self._link.run(script("endpoint_delete"), names, [endpoint_id])
         # Also where it was gone already: the index may have been left behind by a deletion that broke off.
@@ -183,11 +193,18 @@ class Endpoints:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _change(
-        self, app: str, endpoint_id: str, change: Callable[[Config, int], Config], enabled: str = ""
+        self,
+        app: str,
+        endpoint_id: str,
+        change: Callable[[Config, int], Config],
+        enabled: str = "",
+        check: Callable[[Endpoint], None] | None = None,
     ) -> Config:
         """Apply a change to the configuration as it stands now, in ms; returns the one that was written."""
         for _ in range(_TRIES):
             stored = await self._read(app, endpoint_id)
+            if check is not None:
+                check(self._view(stored))
             config = change(stored.config, time.time_ns() // 1_000_000)
             is_new_start = enabled == "1" or config.url != stored.config.url
             if await self._put(config, stored.version, enabled, is_new_start):

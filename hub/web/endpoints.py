@@ -33,13 +33,6 @@ class NewEndpoint(Endpoint, frozen=True, kw_only=True):
     secret: str
 
 
-class Deleted(msgspec.Struct, frozen=True):
-    """What is gone."""
-
-    id: str
-    deleted: bool = True
-
-
 async def create(call: Call[EndpointInput]) -> NewEndpoint:
     """The answer has the endpoint's secret, this once."""
     endpoint, secret = await call.resources.endpoints.create(call.app, call.body)
@@ -60,17 +53,17 @@ async def read(call: Call[None]) -> Endpoint:
 
 async def update(call: Call[EndpointPatch]) -> Endpoint:
     """What is absent stays; null sets what has a default back to it."""
-    return await call.resources.endpoints.update(call.app, call.path("id"), call.body)
+    return await call.resources.endpoints.update(call.app, call.path("id"), call.body, call.check_match)
 
 
-async def delete(call: Call[None]) -> Deleted:
+async def delete(call: Call[None]) -> None:
     """Nothing more is owed to it, and what was queued is cancelled."""
-    await call.resources.endpoints.delete(call.app, call.path("id"))
-    return Deleted(call.path("id"))
+    await call.resources.endpoints.delete(call.app, call.path("id"), call.check_match)
 
 
 async def secret(call: Call[None]) -> SigningSecrets:
     """What the receiver verifies with, for whoever may change the endpoint."""
+    call.headers["cache-control"] = "no-store"
     return await call.resources.endpoints.secrets(call.app, call.path("id"))
 
 
@@ -104,10 +97,12 @@ operations = (
     Operation("GET", "/v1/endpoints/{id}", read, "Read one endpoint", _READ, answer=Endpoint, errors=(NotFound,)),
     Operation(
         "PATCH", "/v1/endpoints/{id}", update, "Change an endpoint", _WRITE,
-        body=Body(EndpointPatch), answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict),
+        body=Body(EndpointPatch, media=("application/json", "application/merge-patch+json")),
+        answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict), conditional=True,
     ),
     Operation(
-        "DELETE", "/v1/endpoints/{id}", delete, "Delete an endpoint", _WRITE, answer=Deleted, errors=(NotFound,)
+        "DELETE", "/v1/endpoints/{id}", delete, "Delete an endpoint", _WRITE,
+        status=204, errors=(NotFound,), conditional=True,
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/secret", secret, "Read an endpoint's secrets", _WRITE,

@@ -11,11 +11,13 @@ from starlette.responses import Response
 from hub import metrics
 from hub.core.errors import HubError, PayloadTooLarge, UnsupportedMediaType
 from hub.core.event import now_text
+from hub.telemetry import logger
+from hub.web.accept import JSON, PROBLEM, choose
 
 MAX_BODY = 64 * 1024
 """Bytes of a request body, except for publishing."""
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 def now_ms() -> int:
@@ -24,7 +26,20 @@ def now_ms() -> int:
 
 def ok(request: HTTPConnection, data: Any, status: int = 200) -> Response:
     """`{"success": true, "data": …, "meta": …}`; structs, dicts, lists and msgspec.Raw are encoded as they are."""
-    return _json({"success": True, "data": data, "meta": _meta(request)}, status)
+    return Response(envelope(request, encode(data)), status, media_type=JSON)
+
+
+def envelope(request: HTTPConnection, data: bytes, pagination: bytes | None = None) -> bytes:
+    """The bytes of a success, around data that is encoded."""
+    paging = b"" if pagination is None else b',"pagination":' + pagination
+    return b'{"success":true,"data":%b%b,"meta":%b}' % (data, paging, encode(_meta(request)))
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One field's fault."""
+
+    field: str
+    message: str
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,31 +51,56 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     prev_cursor: str | None = None
     more: dict[str, Any] = {}
 
+    def pagination(self) -> dict[str, Any]:
+        return {"next_cursor": self.next_cursor, "prev_cursor": self.prev_cursor, "limit": self.limit,
+                "has_more": self.next_cursor is not None, **self.more}  # fmt: skip
 
-def page(request: HTTPConnection, found: Page) -> Response:
-    """A list's answer, with its pagination."""
-    pagination = {"next_cursor": found.next_cursor, "prev_cursor": found.prev_cursor, "limit": found.limit,
-                  "has_more": found.next_cursor is not None, **found.more}  # fmt: skip
-    return _json({"success": True, "data": found.items, "pagination": pagination, "meta": _meta(request)}, 200)
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What is wrong (`code`, `message`, `details`), what to do (`hint`), and where to read on (`docs`)."""
+
+    code: str
+    message: str
+    details: list[Fault]
+    hint: str
+    docs: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The same as problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    details: list[Fault]
+    hint: str
+    request_id: str
 
 
 def failed(request: HTTPConnection, exc: HubError) -> Response:
-    """An error's answer; as problem+json (RFC 9457) for a client that asks for it."""
+    """An error's answer; as problem+json (RFC 9457) for a client that likes that better."""
     metrics.ERRORS.labels(exc.code).inc()
-    details = [{"field": detail.field, "message": detail.message} for detail in exc.details]
-    if "application/problem+json" in request.headers.get("accept", ""):
-        body = {"type": "about:blank", "title": exc.code, "status": exc.status, "detail": exc.message, "code": exc.code,
-                "details": details, "request_id": request_id(request)}  # fmt: skip
-        response = _json(body, exc.status)
-        response.headers["content-type"] = "application/problem+json"
+    faults = [Fault(detail.field, detail.message) for detail in exc.details]
+    about = f"/docs/errors/{exc.code}"
+    if choose(request.headers.get("accept", ""), (JSON, PROBLEM)) == PROBLEM:
+        problem = Problem(about, exc.title, exc.status, exc.message, exc.code, faults, exc.mend, request_id(request))
+        response = Response(encode(problem), exc.status, media_type=PROBLEM)
     else:
-        error = {"code": exc.code, "message": exc.message, "details": details}
+        error = ErrorBody(exc.code, exc.message, faults, exc.mend, about)
         response = _json({"success": False, "error": error, "meta": _meta(request)}, exc.status)
     if exc.retry_after is not None:
         response.headers["retry-after"] = str(exc.retry_after)
     if exc.status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def broken(request: HTTPConnection, exc: Exception) -> Response:
+    """The answer to a bug of ours: logged with its trace, answered without it."""
+    logger().error("request_failed", path=request.url.path, request_id=request_id(request), exc_info=exc)
+    return failed(request, HubError("The hub failed on this request; its log has the reason under the request id"))
 
 
 def request_id(request: HTTPConnection) -> str:
@@ -76,6 +116,8 @@ async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str
     """The request's body as bytes, of one of these types or any. Raises UnsupportedMediaType, PayloadTooLarge."""
     if kinds is not None and (kind := content_type(request)) not in kinds:
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send {' or '.join(kinds)}")
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {coding[:40]!r} is not understood; send the body as it is")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLarge(f"The body has {declared} bytes; allowed are {limit}")
@@ -94,4 +136,4 @@ def _meta(request: HTTPConnection) -> dict[str, str]:
 
 
 def _json(body: Any, status: int) -> Response:
-    return Response(_encode(body), status, media_type="application/json")
+    return Response(encode(body), status, media_type="application/json")

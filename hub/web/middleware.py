@@ -5,23 +5,33 @@ import secrets
 import time
 from typing import Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.telemetry import logger
-from hub.web.http import failed
+from hub.web.http import broken, failed
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""For every answer that doesn't say otherwise: it is data, to be framed and executed nowhere."""
 _QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 class RequestContext:
-    """Takes or makes the `X-Request-ID`, returns it, and logs the request: never its query, which may hold a token."""
+    """Takes or makes the `X-Request-ID`, returns it, and logs the request: never its query, which may hold a token.
+
+    It also adds what every answer carries, and the headers that an inner layer left in the state.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +42,8 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
         began = time.perf_counter()
         status = 0
 
@@ -46,8 +57,13 @@ class RequestContext:
                 count, seconds = metrics.of_request(*found, status)
                 count.inc()
                 seconds.observe(time.perf_counter() - began)
-                message.setdefault("headers", [])
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    *state.get("headers", ()),
+                ]
+                has_policy = any(name == b"content-security-policy" for name, _ in headers)
+                message["headers"] = [*headers, *(_SECURITY[:-1] if has_policy else _SECURITY)]
             await send(message)
 
         try:
@@ -82,10 +98,5 @@ async def on_http_error(request: Request, exc: Exception) -> Response:
 
 
 async def on_failure(request: Request, exc: Exception) -> Response:
-    """A bug of ours: logged with its trace, answered without it."""
-    logger().error("request_failed", path=request.url.path, request_id=_id(request), exc_info=exc)
-    return failed(request, HubError("The hub failed on this request; its log has the reason under the request id"))
-
-
-def _id(request: HTTPConnection) -> Any:
-    return request.scope["state"].get("request_id")
+    """A bug of ours outside of the operations, which answer theirs themselves."""
+    return broken(request, exc)

@@ -15,15 +15,26 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hub.core.claims import Principal
-from hub.core.errors import HubError, Invalid, MethodNotAllowed, Unauthenticated, from_msgspec
+from hub.core.errors import (
+    HubError,
+    Invalid,
+    MethodNotAllowed,
+    NotAcceptable,
+    PreconditionFailed,
+    Unauthenticated,
+    from_msgspec,
+)
 from hub.core.event import check_text
+from hub.web.accept import JSON, PROBLEM, choose
 from hub.web.auth import Credential
 from hub.web.context import Context, context
-from hub.web.http import MAX_BODY, Page, failed, ok, page, read_body
-from hub.web.query import Param, check_query
+from hub.web.http import MAX_BODY, Page, broken, encode, failed, ok, read_body
+from hub.web.query import Param, check_query, text
+from hub.web.representation import Tree, compress, etag, matches, parse_fields, represent
 
 B = TypeVar("B")
-JSON: Final = ("application/json",)
+FIELDS: Final = text("fields", "Only these fields of the data, comma-separated: `id,data.amount`.")
+"""A parameter of every read."""
 KEYED: Final = frozenset({"POST", "PATCH"})
 """Methods whose operations take an Idempotency-Key."""
 
@@ -40,7 +51,7 @@ class Body(Generic[B]):
         self,
         shape: type[B],
         *,
-        media: tuple[str, ...] | None = JSON,
+        media: tuple[str, ...] | None = (JSON,),
         limit: int = MAX_BODY,
         parse: Callable[[Request, bytes], B] | None = None,
     ) -> None:
@@ -99,6 +110,12 @@ class Call(Generic[B]):
         """A parameter of the path."""
         return self.request.path_params[name]
 
+    def check_match(self, current: Any) -> None:
+        """Raise PreconditionFailed unless `If-Match`, where it was sent, names this state (RFC 9110, 13.1.1)."""
+        header = self.request.headers.get("if-match")
+        if header is not None and not matches(header, etag(encode(current))):
+            raise PreconditionFailed("If-Match names another state; read it again, and send the ETag of that answer")
+
 
 class Answer(msgspec.Struct, frozen=True):
     """Data with another status than the operation's, or with headers."""
@@ -117,8 +134,9 @@ class Operation:
     """One method on one path. `handler`'s docstring is the description.
 
     `answer` is the type of `data` (of an item where `is_list`), None where there is no body; `media` is set where the
-    answer isn't the JSON envelope. `errors` are those beyond what `access`, `body` and the stages can raise. `keyed`
-    says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
+    answer isn't the JSON envelope, and then goes out as it is. `errors` are those beyond what `access`, `body` and the
+    stages can raise. `keyed` says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
+    `conditional` says that the handler checks `If-Match`.
     """
 
     method: str
@@ -134,12 +152,27 @@ class Operation:
     media: str | None = None
     errors: tuple[type[HubError], ...] = ()
     keyed: bool | None = None
+    conditional: bool = False
     known: frozenset[str] = field(init=False)
+    offers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "known", frozenset(param.name for param in self.query))
+        if self.is_read:
+            object.__setattr__(self, "query", (*self.query, FIELDS))
         if self.keyed is None:
             object.__setattr__(self, "keyed", self.method in KEYED)
+        object.__setattr__(self, "known", frozenset(param.name for param in self.query))
+        object.__setattr__(self, "offers", (JSON, PROBLEM) if self.media is None else (self.media,))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it answers data that has an ETag, and of which fields can be chosen."""
+        return self.method == "GET" and self.media is None and self.answer is not None
+
+    def check_accept(self, accept: str) -> None:
+        """Raise NotAcceptable unless the client takes what this answers."""
+        if choose(accept, self.offers) is None:
+            raise NotAcceptable(f"This is answered as {self.offers[0]}; send Accept: {self.offers[0]}")
 
     def encode(self, call: Call[Any], result: Any) -> Response:
         """A handler's result as the answer."""
@@ -149,11 +182,23 @@ class Operation:
         if isinstance(result, Answer):
             call.headers.update(result.headers)
             status, result = result.status or status, result.data
-        if isinstance(result, Page):
-            return page(call.request, result)
         if result is None:
             return Response(status_code=status)
-        return ok(call.request, result, status)
+        if not self.is_read:
+            return ok(call.request, result, status)
+        fields = self._chosen(call.request)
+        if isinstance(result, Page):
+            return represent(call.request, result.items, result.pagination(), fields)
+        return represent(call.request, result, None, fields)
+
+    def _chosen(self, request: Request) -> Tree | None:
+        given = FIELDS.of(request) if request.scope["query_string"] else None
+        if given is None:
+            return None
+        tree, known = parse_fields(given, FIELDS.name), {one.name for one in msgspec.structs.fields(self.answer)}
+        for name in tree.keys() - known:
+            raise Invalid.field(FIELDS.name, f"{name[:40]!r} is not a field here; allowed: {', '.join(sorted(known))}")
+        return tree
 
 
 Limit: TypeAlias = Callable[[Call[Any]], Awaitable[None]]
@@ -181,6 +226,8 @@ class Stages:
             raise
         if self.limit is not None:
             await self.limit(call)
+        if accept := request.headers.get("accept"):
+            operation.check_accept(accept)
         if request.scope["query_string"]:
             check_query(request, operation.known)
         if operation.body is not None:
@@ -229,8 +276,11 @@ class Resource:
             response = await self._stages.run(call)
         except HubError as exc:
             response = failed(request, exc)
+        except Exception as exc:
+            response = broken(request, exc)
         if call.headers:
             response.headers.update(call.headers)
+        await compress(request, response)
         return response
 
 

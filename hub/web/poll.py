@@ -17,7 +17,7 @@ from hub.live.rooms import RoomKey
 from hub.web import query
 from hub.web.auth import LIVE
 from hub.web.events import EventOut
-from hub.web.http import Page, page
+from hub.web.http import Page
 from hub.web.operation import Call, Operation
 from hub.web.selection import TOPICS, TYPES, selection
 
@@ -31,7 +31,7 @@ _CLIENT_GONE: Final = 499
 """What the log shows for a client that didn't wait; nobody gets it."""
 
 
-async def poll(call: Call[None]) -> Response:
+async def poll(call: Call[None]) -> Page | Response:
     """The events after the cursor, at once if there are any, else the first that come; without a cursor from now on."""
     request, principal, resources = call.request, call.principal, call.resources
     patterns, types = selection(request, principal)
@@ -52,7 +52,8 @@ async def poll(call: Call[None]) -> Response:
         gateway.drop(connection)
     if connection.ended is not None and connection.ended[0] == Unauthenticated.close_code:
         raise Unauthenticated(f"The poll ended: {connection.ended[1]}")
-    return _answer(request, connection, limit)
+    call.headers["cache-control"] = "no-store"
+    return _answer(connection, limit)
 
 
 async def _collect(gateway: Gateway, connection: Polling, key: RoomKey, start: Start, wait: float) -> None:
@@ -86,18 +87,13 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _answer(request: Request, connection: Polling, limit: int) -> Response:
+def _answer(connection: Polling, limit: int) -> Page:
     events = [
         msgspec.Raw(body if cursor is None else body[:-1] + b',"cursor":"%b"}' % cursor)
         for cursor, body in connection.events
     ]
     more = {} if connection.recovered is None else {"recovered": connection.recovered}
-    response = page(
-        request,
-        Page(items=events, limit=limit, next_cursor=connection.cursor, more={"has_more": connection.full, **more}),
-    )
-    response.headers["cache-control"] = "no-store"
-    return response
+    return Page(items=events, limit=limit, next_cursor=connection.cursor, more={"has_more": connection.full, **more})
 
 
 operations = (

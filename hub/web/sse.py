@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Cursor
-from hub.core.errors import Invalid, InvalidCursor, NotAcceptable
+from hub.core.errors import Invalid, InvalidCursor
 from hub.live import notices
 from hub.live.connection import PlainConnection, RawConnection
 from hub.live.replay import Start
@@ -44,7 +44,6 @@ sse.AppStatus.disable_automatic_graceful_drain()
 async def stream(call: Call[None]) -> Response:
     """Server-sent events, resumed by the header Last-Event-ID. Without a cursor it begins now."""
     request, principal, resources = call.request, call.principal, call.resources
-    _check_accept(request)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
     resources.gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
@@ -110,16 +109,10 @@ def _tolerant(text: str) -> Cursor:
         return (cursors.Mark(2**62, 0, 0, 0),)
 
 
-def _check_accept(request: Request) -> None:
-    accept = request.headers.get("accept", "*/*")
-    if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
-        raise NotAcceptable("This is a stream of server-sent events; send Accept: text/event-stream")
-
-
 operations = (
     Operation(
         "GET", "/v1/stream", stream, "Stream events", PAGE,
         query=(TOPICS, TYPES, HISTORY, AFTER, LAST_EVENT_ID, NAMED, FORMAT, query.TOKEN, query.TICKET),
-        media="text/event-stream", errors=(InvalidCursor, NotAcceptable),
+        media="text/event-stream", errors=(InvalidCursor,),
     ),
 )  # fmt: skip

@@ -8,17 +8,26 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from hub.core.claims import Principal
-from hub.core.errors import HubError
+from hub.core.errors import HubError, UpgradeRequired
 from hub.live.connection import PlainConnection, RawConnection
-from hub.web.auth import authenticate_live
+from hub.web import query
+from hub.web.auth import PAGE, authenticate_live
 from hub.web.context import context
 from hub.web.http import request_id
+from hub.web.operation import Call, Operation
 from hub.web.protocols import EXTENSION, LiveWebSocket
 from hub.web.session import HEARTBEAT, Session
 
 SUBPROTOCOL: Final = "hub.v1.json"
 _DISCONNECTED: Final = (WebSocketDisconnect, RuntimeError)
 """RuntimeError is how starlette says that the close was already taken."""
+
+
+async def no_websocket(call: Call[None]) -> None:
+    """A WebSocket (RFC 6455), subprotocol `hub.v1.json`; its messages are described by `/asyncapi.json`."""
+    if call.principal.subscribe is None:
+        call.principal.require("events:subscribe")
+    raise UpgradeRequired("This is a WebSocket; send Upgrade: websocket, or use GET /v1/stream or GET /v1/poll")
 
 
 async def websocket(socket: WebSocket) -> None:
@@ -91,3 +100,9 @@ async def _pump(socket: WebSocket, connection: PlainConnection) -> None:
 
 
 routes = [WebSocketRoute("/v1/ws", websocket)]
+operations = (
+    Operation(
+        "GET", "/v1/ws", no_websocket, "Open a WebSocket", PAGE,
+        query=(query.TOKEN, query.TICKET), status=101, errors=(UpgradeRequired,),
+    ),
+)  # fmt: skip

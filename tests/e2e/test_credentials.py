@@ -110,14 +110,21 @@ async def test_each_route_asks_for_one_scope_and_refuses_a_key_without_it(
 
 async def test_the_open_routes_say_nothing_but_how_the_process_is(hub: Hub) -> None:
     async with httpx.AsyncClient(base_url=hub.url()) as client:
-        assert {"/health/live", "/health/ready"} == OPEN
-        for path in OPEN:
+        for path in ("/health/live", "/health/ready"):
             assert (await client.get(path)).json() == {"status": "ok"}
+
+
+def test_no_other_route_is_open_than_health_and_the_documents() -> None:
+    documents = {path for path in OPEN if path == "/docs" or path.startswith("/docs/")} | {
+        "/openapi.json",
+        "/asyncapi.json",
+    }
+    assert {"/health/live", "/health/ready", *documents} >= OPEN
 
 
 async def test_a_token_of_a_browser_opens_no_route_of_the_servers(client: httpx.AsyncClient, hub: Hub) -> None:
     for method, path in API:
-        if path in ("/v1/stream", "/v1/poll", "/v1/tickets", "/v1/topics/nothing/presence"):
+        if path in ("/v1/stream", "/v1/poll", "/v1/ws", "/v1/tickets", "/v1/topics/nothing/presence"):
             continue
         granted = token("ann", subscribe=["**"], publish=["**"])
         assert (await status_of(hub, method, path, auth(granted)))[0] == 403

@@ -76,9 +76,24 @@ def test_every_link_between_documents_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
 def test_every_error_has_a_row_and_a_section(error: type[HubError]) -> None:
     found = [row for row in rows("code") if row[0] == f"[`{error.code}`](#{error.code.lower()})"]
-    assert [row[1:3] for row in found] == [[str(error.status), str(error.close_code)]]
-    assert all(found[0])
-    assert re.search(rf"^## {error.code}\n\S", read("docs/errors.md"), re.MULTILINE)
+    assert [[unlinked(cell) for cell in row[1:]] for row in found] == [
+        [str(error.status), str(error.close_code), error.title, error.mend]
+    ], "the row must repeat status, close_code, title and mend of the class"
+    section = re.search(rf"^## {error.code}\n(.*?)\n\n## ", read("docs/errors.md"), re.MULTILINE | re.DOTALL)
+    assert section is not None
+    assert section[1].split() == (error.__doc__ or "").split(), "the section must repeat the docstring of the class"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
+def test_every_error_says_what_it_means_and_what_to_do_in_words_of_its_own(error: type[HubError]) -> None:
+    assert {"code", "title", "mend"} <= vars(error).keys(), "a subclass must not inherit them"
+    assert error.__doc__
+    assert 10 <= len(error.title) <= 80
+    assert 5 <= len(error.mend) <= 80
+
+
+def unlinked(cell: str) -> str:
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", cell)
 
 
 def test_no_document_explains_an_error_that_is_gone() -> None:

@@ -1,23 +1,21 @@
 """One HTTP try: POST the bytes, read the answer, and say in stable words how it went."""
 
 import asyncio
+import socket
 import ssl
-import time
-from typing import Final
+from collections import OrderedDict
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from hub.core.addresses import Network
-from hub.store.attempts import MAX_BODY
+from workers.connection import Broken, Connection, Origin
 from workers.guard import AddressForbidden, Guard
+from workers.pool import Pool
+from workers.proxied import Proxied
 
-KEEPALIVE: Final = 4.0
-"""Seconds that an idle connection is kept. Servers commonly close theirs after 5, and a POST that meets a closing
-connection has to be counted as failed."""
-_MAX_HEADERS: Final = 40
-_MAX_HEADER_VALUE: Final = 512
+_PLACES: Final = 10_000
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -36,6 +34,13 @@ class Answer(msgspec.Struct, frozen=True):
     body: str | None = None
 
 
+class _Place(NamedTuple):
+    """Where a URL leads, and how a request to it begins."""
+
+    origin: Origin
+    head: str
+
+
 class Sender:
     """Sends over one shared pool of connections: no cookies, no redirects, no proxy but the configured one.
 
@@ -43,40 +48,72 @@ class Sender:
     """
 
     def __init__(self, user_agent: str, *, allowed: tuple[Network, ...] = (), proxy: str | None = None) -> None:
-        dial = None if proxy else Guard(allowed).dial
-        self._session = aiohttp.ClientSession(
-            proxy=proxy,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, socket_factory=dial),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            headers={"User-Agent": user_agent},
-            skip_auto_headers=("Accept-Encoding",),
-            auto_decompress=False,
-        )
+        self._loop = asyncio.get_running_loop()
+        self._user_agent = user_agent
+        self._proxied = Proxied(user_agent, proxy) if proxy else None
+        self._pool = Pool(Guard(allowed).dial)
+        self._places: OrderedDict[str, _Place] = OrderedDict()
 
     async def close(self) -> None:
-        await self._session.close()
+        self._pool.close()
+        if self._proxied is not None:
+            await self._proxied.close()
 
     async def send(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> Answer:
         """POST once. The deadline, in seconds, is over everything: name, connection, headers and body."""
-        started = time.monotonic()
-        status: int | None = None
-        head: dict[str, str] = {}
-        text = b""
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._session.post(
-                    URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                status, head = response.status, _kept(response)
-                text = await _read(response)
+        started = self._loop.time()
+        if self._proxied is None:
+            status, head, text, error = await self._direct(url, headers, body, started + timeout)
+        else:
+            status, head, text, error = await self._proxied.exchange(url, headers, body, timeout)
+        if error is None and status is not None:
             error = error_of(status)
-        except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as exc:
-            error = code_of(exc)
-        duration_ms = round((time.monotonic() - started) * 1000)
+        duration_ms = round((self._loop.time() - started) * 1000)
         return Answer(duration_ms, status, error, head, text.decode(errors="replace") if error and text else None)
+
+    async def _direct(
+        self, url: str, headers: dict[str, str], body: bytes, deadline: float
+    ) -> tuple[int | None, dict[str, str], bytes, str | None]:
+        connection: Connection | None = None
+        try:
+            place = self._places.get(url) or self._find(url)
+            request = _request(place.head, headers, body)
+            connection = self._pool.take(place.origin)
+            if connection is None:
+                async with asyncio.timeout_at(deadline):
+                    connection = await self._pool.connect(place.origin)
+            await connection.exchange(request, deadline)
+            return connection.status, connection.headers, connection.body, None
+        except Broken as exc:
+            assert connection is not None
+            return connection.status, connection.headers, b"", exc.code
+        except (TimeoutError, OSError, ValueError) as exc:
+            return None, {}, b"", code_of(exc)
+
+    def _find(self, url: str) -> _Place:
+        """Raises ValueError for what is no URL to send to."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or any(ord(one) <= 32 for one in url):
+            raise ValueError(url)
+        tls = parts.scheme == "https"
+        origin = Origin(tls, parts.hostname, parts.port or (443 if tls else 80))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        if origin.port != (443 if tls else 80):
+            host = f"{host}:{origin.port}"
+        head = f"POST {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {self._user_agent}\r\nAccept: */*\r\n"
+        if len(self._places) >= _PLACES:
+            self._places.popitem(last=False)
+        self._places[url] = place = _Place(origin, head)
+        return place
+
+
+def _request(head: str, headers: dict[str, str], body: bytes) -> bytes:
+    """A whole request. Raises ValueError where a header would be more than one line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise ValueError("a header holds a line break")
+    return f"{head}{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def error_of(status: int) -> str | None:
@@ -87,35 +124,13 @@ def error_of(status: int) -> str | None:
 
 
 def code_of(exc: BaseException) -> str:
-    """The stable code of what went wrong."""
+    """The stable code of what kept a connection from being made."""
     if isinstance(exc, TimeoutError):
         return "timeout"
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+    if isinstance(exc, socket.gaierror):
         return "dns"
-    if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)):
+    if isinstance(exc, ssl.SSLError):
         return "tls"
-    if isinstance(exc, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
-        return "proxy"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return "forbidden" if isinstance(exc.os_error, AddressForbidden) else "connect"
-    if isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)):
-        return "reset"
+    if isinstance(exc, OSError):
+        return "forbidden" if isinstance(exc, AddressForbidden) else "connect"
     return "protocol"
-
-
-def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
-    pairs = list(response.headers.items())[:_MAX_HEADERS]
-    return {name.lower(): value[:_MAX_HEADER_VALUE] for name, value in pairs}
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body up to what is kept. A longer one costs its connection, which is cheaper than reading it."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            response.close()
-            break
-    return b"".join(chunks)[:MAX_BODY]

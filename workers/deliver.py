@@ -12,7 +12,8 @@ from hub import metrics, tracing
 from hub.core import breaker
 from hub.core.errors import LogFull, StoreUnavailable
 from hub.settings import Settings
-from hub.store.queues import HOLD_MS, Claimed, Lease, Queues, Settlement
+from hub.store.queues import HOLD_MS, Claimed, Lease, Queues, Settlement, Want
+from hub.store.wire import StoreError
 from hub.telemetry import logger
 from workers.attempt import count, recorded, report
 from workers.outage import Outage
@@ -24,7 +25,7 @@ from workers.verdict import after_answer, before_sending
 
 TICK: Final = 0.4
 """Seconds between looks at every partition; the store takes more than a second without one for an outage."""
-MOST_PER_CLAIM: Final = 20
+MOST_PER_CLAIM: Final = 100
 PROMPT: Final = 0.25
 """Seconds after its claim in which a delivery of an endpoint with a rate limit is sent, or else given back."""
 
@@ -140,54 +141,73 @@ class Deliverer:
         share = max(1, min(MOST_PER_CLAIM, self._slots.free // len(owners)))
         # Claims of none put the endpoints back for which no slot is left; slow ones that have to wait although some are
         # free are put back for later, or this would turn in a circle.
-        claims = list(zip(owners, self._slots.take(owners, share, now), strict=True))
-        await asyncio.gather(*(self._claim(owner, most) for owner, most in claims))
-        self._wanted.update(owner.partition for owner, most in claims if most is not None)
+        wanted: dict[int, list[Want]] = {}
+        for owner, slots in zip(owners, self._slots.take(owners, share, now), strict=True):
+            want = Want(owner.endpoint, 0, HOLD_MS) if slots is None else Want(owner.endpoint, slots)
+            wanted.setdefault(owner.partition, []).append(want)
+            if slots is not None:
+                self._wanted.add(owner.partition)
+        await asyncio.gather(*(self._claim(partition, wants) for partition, wants in wanted.items()))
         if not self._slots.free:
             self._saturated(set(self._wanted))
 
-    async def _claim(self, owner: Owner, slots: int | None) -> None:
-        most, later_ms = (0, HOLD_MS) if slots is None else (slots, 0)
-        claimed: Claimed | None = None
+    async def _claim(self, partition: int, wanted: list[Want]) -> None:
+        replies: list[Claimed | StoreError | None] = [None] * len(wanted)
         began = time.monotonic()
         try:
-            claimed = await self._queues.claim(*owner, most, self._default_timeout_ms, self._nonce, later_ms)
+            replies = await self._queues.claim(partition, wanted, self._default_timeout_ms, self._nonce)
         finally:
-            used = 0 if claimed is None or claimed.purge else len(claimed.entries)
-            self._slots.give(owner, most - used)
-        if claimed is not None and claimed.entries:
-            self._start(self._purge(owner, claimed) if claimed.purge else self._begin(owner, claimed, began))
+            for want, reply in zip(wanted, replies, strict=True):
+                used = len(reply.entries) if isinstance(reply, Claimed) and not reply.purge else 0
+                self._slots.give(Owner(partition, want.endpoint), want.most - used)
+        claims: list[tuple[Owner, Claimed]] = []
+        for want, reply in zip(wanted, replies, strict=True):
+            owner = Owner(partition, want.endpoint)
+            if isinstance(reply, StoreError):
+                logger().error("claiming failed", endpoint=want.endpoint, error=str(reply))
+            elif reply is None or not reply.entries:
+                continue
+            elif reply.purge:
+                self._start(self._purge(owner, reply))
+            else:
+                claims.append((owner, reply))
+        if claims:
+            self._start(self._begin(partition, claims, began))
 
-    # -- one claim ---------------------------------------------------------------------------------------------------
+    # -- what was claimed --------------------------------------------------------------------------------------------
 
     async def _purge(self, owner: Owner, claimed: Claimed) -> None:
         cancelled = await self._queues.purge(*owner, claimed.entries)
         logger().info("deliveries cancelled", endpoint=owner.endpoint, count=cancelled)
         self.wake([owner.partition])
 
-    async def _begin(self, owner: Owner, claimed: Claimed, began: float) -> None:
-        """Start the attempts of a claim. Leases that can't be read run out and are claimed again.
-
-        What can't be sent soon enough after the claim began is given back: the rate limit counts claims, and a lease
-        must outlast its attempt.
-        """
-        latest = began + (PROMPT if claimed.limited else BUDGET)
+    async def _begin(self, partition: int, claims: list[tuple[Owner, Claimed]], began: float) -> None:
+        """Start the attempts of what was claimed. Leases that can't be read run out and are claimed again."""
+        wanted = [(owner.endpoint, claimed.entries) for owner, claimed in claims]
         try:
-            target, leases = await asyncio.gather(
-                insist(lambda: self._targets.get(*owner, claimed.version)),
-                insist(lambda: self._queues.load(*owner, claimed.entries)),
+            loaded, targets = await asyncio.gather(
+                insist(lambda: self._queues.load(partition, wanted)),
+                insist(lambda: self._targets.get(partition, [(one.endpoint, claim.version) for one, claim in claims])),
             )
         except Exception:
-            self._release(owner, len(claimed.entries))
+            for owner, claimed in claims:
+                self._release(owner, len(claimed.entries))
             raise
-        for lease in leases:
-            if target is None:  # deleted: a retry of nothing is cancelled by the settlement
-                self._settler.add(owner, Settlement(lease.token, lease.ref, "retry"))
-            elif (decision := before_sending(lease, target.schedule)) is not None:
-                self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict))
-            else:
-                attempt = lease.attempt - (lease.standing.base if lease.standing else 0)
-                self._start(self._attempt(owner, target, lease, lease.body or b"", attempt, latest))
+        for (owner, claimed), leases, target in zip(claims, loaded, targets, strict=True):
+            # What can't be sent soon enough after the claim began is given back: the rate limit counts claims, and a
+            # lease must outlast its attempt.
+            latest = began + (PROMPT if claimed.limited else BUDGET)
+            for lease in leases:
+                self._begin_one(owner, target, lease, latest)
+
+    def _begin_one(self, owner: Owner, target: Target | None, lease: Lease, latest: float) -> None:
+        if target is None:  # deleted: a retry of nothing is cancelled by the settlement
+            self._settler.add(owner, Settlement(lease.token, lease.ref, "retry"))
+        elif (decision := before_sending(lease, target.schedule)) is not None:
+            self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict))
+        else:
+            tries = lease.attempt - (lease.standing.base if lease.standing else 0)
+            self._start(self._attempt(owner, target, lease, lease.body or b"", tries, latest))
 
     async def _attempt(
         self, owner: Owner, target: Target, lease: Lease, body: bytes, tries: int, latest: float

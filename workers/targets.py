@@ -1,7 +1,9 @@
 """What a worker needs of an endpoint to send to it: read once per version, its secret opened."""
 
+import asyncio
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -73,15 +75,26 @@ class Targets:
         self._secrets = Secrets(settings.secret_key)
         self._known: OrderedDict[str, tuple[str, Target]] = OrderedDict()
 
-    async def get(self, partition: int, endpoint_id: str, version: str) -> Target | None:
-        """The endpoint's target, at least as new as `version`; None when it was deleted."""
-        known = self._known.get(endpoint_id)
-        if known is not None and known[0] == version:
-            self._known.move_to_end(endpoint_id)
-            return known[1]
+    async def get(self, partition: int, wanted: Sequence[tuple[str, str]]) -> list[Target | None]:
+        """The targets of endpoints, each at least as new as the version given; None for one that was deleted."""
+        found: dict[str, Target | None] = {}
+        missing: list[str] = []
+        for endpoint_id, version in wanted:
+            read, target = self._known.get(endpoint_id, ("", None))
+            if read == version:
+                self._known.move_to_end(endpoint_id)
+                found[endpoint_id] = target
+            else:
+                missing.append(endpoint_id)
+        if missing:
+            learned = await asyncio.gather(*(self._learn(partition, endpoint_id) for endpoint_id in missing))
+            found.update(zip(missing, learned, strict=True))
+        return [found[endpoint_id] for endpoint_id, _ in wanted]
+
+    async def _learn(self, partition: int, endpoint_id: str) -> Target | None:
         found = await self._queues.config(partition, endpoint_id)
+        self._known.pop(endpoint_id, None)
         if found is None:
-            self._known.pop(endpoint_id, None)
             return None
         read, config = found
         target = Target(
@@ -94,7 +107,6 @@ class Targets:
             config.format,
         )
         self._known[endpoint_id] = (read, target)
-        self._known.move_to_end(endpoint_id)
         if len(self._known) > _CACHED:
             self._known.popitem(last=False)
         return target

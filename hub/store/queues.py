@@ -5,7 +5,7 @@ by lease, sends them, and settles how they ended. See delivery.lua for the layou
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -21,7 +21,7 @@ from hub.store.connect import Link
 from hub.store.log import Entry
 from hub.store.records import Standing, parse_standing
 from hub.store.scripts import script
-from hub.store.wire import Arg
+from hub.store.wire import Arg, StoreError
 
 MAX_BACKLOG: Final = 100_000
 SETTLE_BUDGET_MS: Final = 5000
@@ -50,6 +50,14 @@ class Reserved(NamedTuple):
 
     endpoints: list[str]
     next_ms: int | None
+
+
+class Want(NamedTuple):
+    """An endpoint to claim up to `most` deliveries of. What more is due waits for at least `later_ms`."""
+
+    endpoint: str
+    most: int
+    later_ms: int = 0
 
 
 class Claimed(NamedTuple):
@@ -158,46 +166,26 @@ class Queues:
         return Reserved([raw.decode() for raw in reply[1:]], None if reply[0] < 0 else int(reply[0]))
 
     async def claim(
-        self, partition: int, endpoint_id: str, most: int, default_timeout_ms: int, nonce: str, later_ms: int = 0
-    ) -> Claimed | None:
-        """Lease up to `most` deliveries of an endpoint; None when it no longer exists.
+        self, partition: int, wanted: Sequence[Want], default_timeout_ms: int, nonce: str
+    ) -> list[Claimed | StoreError | None]:
+        """Lease deliveries, per endpoint: None when it no longer exists, an error where its keys can't be used."""
+        names = [keys.sched(partition), keys.tick(partition)]
+        args: list[Arg] = [self._settle_budget_ms, default_timeout_ms, nonce]
+        for one in wanted:
+            names += self._endpoint_keys(partition, one.endpoint)
+            args += one
+        return [_claimed(reply) for reply in await self._link.run(script("claim"), names, args)]
 
-        What more is due waits for at least `later_ms`.
-        """
-        names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
-        args: list[Arg] = [endpoint_id, most, self._settle_budget_ms, default_timeout_ms, nonce, later_ms]
-        reply = await self._link.run(script("claim"), names, args)
-        if not reply:
-            return None
-        if reply[0] == b"purge":
-            return Claimed(True, "", [raw.decode() for raw in reply[1:]])
-        return Claimed(False, reply[1].decode(), [raw.decode() for raw in reply[3:]], reply[2] == b"1")
-
-    async def load(self, partition: int, endpoint_id: str, tokens: Sequence[str]) -> list[Lease]:
-        """The events and records of claimed leases."""
-        parsed = [token.split("|") for token in tokens]
+    async def load(self, partition: int, claims: Sequence[tuple[str, Sequence[str]]]) -> list[list[Lease]]:
+        """The events and records of claimed leases; per claim the endpoint and its leases."""
         commands: list[tuple[Arg, ...]] = []
-        for ref, *_ in parsed:
-            commands.append(("HMGET", keys.record(partition, ref), "i", "y", "q", endpoint_id))
-            commands.append(("GET", keys.owed_body(partition, ref)))
-        replies = await self._link.pipeline(commands) if commands else []
-        leases: list[Lease] = []
-        for n, (ref, attempt, generation, _) in enumerate(parsed):
-            event, kind, origin, raw = replies[2 * n]
-            leases.append(
-                Lease(
-                    tokens[n],
-                    ref,
-                    int(attempt),
-                    int(generation),
-                    (event or b"").decode(),
-                    (kind or b"").decode(),
-                    parse_origin((origin or b"").decode()),
-                    None if raw is None else parse_standing(raw),
-                    replies[2 * n + 1],
-                )
-            )
-        return leases
+        for endpoint_id, tokens in claims:
+            for token in tokens:
+                ref = token.partition("|")[0]
+                commands.append(("HMGET", keys.record(partition, ref), "i", "y", "q", endpoint_id))
+                commands.append(("GET", keys.owed_body(partition, ref)))
+        replies = iter(await self._link.pipeline(commands) if commands else [])
+        return [[_lease(token, next(replies), next(replies)) for token in tokens] for _, tokens in claims]
 
     async def config(self, partition: int, endpoint_id: str) -> tuple[str, Config] | None:
         """An endpoint's version and configuration, or None when it was deleted."""
@@ -205,20 +193,23 @@ class Queues:
         return None if config is None else (version.decode(), msgspec.json.decode(config, type=Config))
 
     async def settle(
-        self, partition: int, endpoint_id: str, settlements: Sequence[Settlement]
-    ) -> tuple[list[bool], int]:
-        """Record how leases ended. Returns for each whether it still held, and the operational events reported."""
-        names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
-        names += (keys.attempts(partition), keys.outbox(partition), keys.figures(partition, endpoint_id))
-        args: list[Arg] = [endpoint_id, self._retention, *self._policy, tally.SIZE]
-        for one in settlements:
-            names += (keys.record(partition, one.ref), keys.owed_body(partition, one.ref))
-            made = one.attempt
-            encoded = b"" if made is None else msgspec.json.encode(made)
-            counts_as = 0 if made is None else tally.code(made.status, made.error, made.duration_ms)
-            args += (one.token, one.verdict, one.due_in_ms, encoded, one.says, counts_as)
-        *held, reported = await self._link.run(script("settle"), names, args)
-        return [bool(one) for one in held], reported
+        self, partition: int, ended: Sequence[tuple[str, Sequence[Settlement]]]
+    ) -> tuple[list[list[bool] | StoreError], int]:
+        """Record how leases ended, per endpoint. Returns per endpoint whether each still held, or what is wrong with
+        its keys; and the operational events reported."""
+        names = [keys.sched(partition), keys.tick(partition), keys.attempts(partition), keys.outbox(partition)]
+        args: list[Arg] = [self._retention, *self._policy, tally.SIZE]
+        for endpoint_id, settlements in ended:
+            names += (*self._endpoint_keys(partition, endpoint_id), keys.figures(partition, endpoint_id))
+            args += (endpoint_id, len(settlements))
+            for one in settlements:
+                names += (keys.record(partition, one.ref), keys.owed_body(partition, one.ref))
+                made = one.attempt
+                encoded = b"" if made is None else _encode(made)
+                counts_as = 0 if made is None else tally.code(made.status, made.error, made.duration_ms)
+                args += (one.token, one.verdict, one.due_in_ms, encoded, one.says, counts_as)
+        reported, *results = await self._link.run(script("settle"), names, args)
+        return [_error(one) or [bool(held) for held in one] for one in results], reported
 
     async def purge(self, partition: int, endpoint_id: str, entries: Sequence[str]) -> int:
         """Cancel queued entries of an endpoint that is deleted or gone; returns how many deliveries were cancelled."""
@@ -230,6 +221,37 @@ class Queues:
 
     def _endpoint_keys(self, partition: int, endpoint_id: str) -> list[str]:
         return keys.of_endpoint(partition, endpoint_id)[2:]
+
+
+def _claimed(reply: list[bytes]) -> Claimed | StoreError | None:
+    if not reply:
+        return None
+    if reply[0] == b"purge":
+        return Claimed(True, "", [raw.decode() for raw in reply[1:]])
+    return _error(reply) or Claimed(False, reply[1].decode(), [raw.decode() for raw in reply[3:]], reply[2] == b"1")
+
+
+def _error(reply: list[Any]) -> StoreError | None:
+    return StoreError(reply[1].decode(errors="replace")) if reply and reply[0] == b"error" else None
+
+
+def _lease(token: str, record: list[bytes | None], body: bytes | None) -> Lease:
+    ref, attempt, generation, _ = token.split("|")
+    event, kind, origin, raw = record
+    return Lease(
+        token,
+        ref,
+        int(attempt),
+        int(generation),
+        (event or b"").decode(),
+        (kind or b"").decode(),
+        parse_origin((origin or b"").decode()),
+        None if raw is None else parse_standing(raw),
+        body,
+    )
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def _slices(owed: Sequence[Owed], end: Position) -> Iterator[tuple[Position, list[Owed]]]:

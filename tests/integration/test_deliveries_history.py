@@ -126,7 +126,7 @@ async def test_an_entry_whose_record_is_gone_is_dropped(ground: Ground) -> None:
     partition = ground.queues.partition_of(ep)
     (lease,) = await ground.claim(ep)
     await ground.link.call("DEL", keys.record(partition, lease.ref), keys.owed_body(partition, lease.ref))
-    (read,) = await ground.queues.load(partition, ep, [lease.token])
+    ((read,),) = await ground.queues.load(partition, [(ep, [lease.token])])
     assert (read.standing, read.body) == (None, None)
     assert await ground.settle(ep, [read], "drop") == [True]
 

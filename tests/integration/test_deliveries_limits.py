@@ -8,6 +8,7 @@ from itertools import pairwise
 from hub.core.endpoint import EndpointPatch, RateLimit
 from hub.store import keys
 from hub.store.connect import Link
+from hub.store.queues import Want
 from tests.support.store import StoreProcess, linked
 from tests.support.waiting import eventually
 from tests.support.webhooks import APP, BUDGET_MS, Ground
@@ -110,7 +111,7 @@ async def _claim_on(ground: Ground, ep: str, until: float, chance: random.Random
     """As a worker in a hurry: it claims again and again, more than there can be."""
     partition = ground.queues.partition_of(ep)
     while time.monotonic() < until:
-        await ground.queues.claim(partition, ep, chance.randint(1, 30), TIMEOUT_MS, chance.choice("abc"))
+        await ground.queues.claim(partition, [Want(ep, chance.randint(1, 30))], TIMEOUT_MS, chance.choice("abc"))
         await asyncio.sleep(chance.random() * 0.01)
 
 

@@ -24,8 +24,8 @@ class HeldUp(Queues):
 
     delays: list[float]
 
-    async def load(self, partition: int, endpoint_id: str, tokens: Sequence[str]) -> list[Lease]:
-        found = await super().load(partition, endpoint_id, tokens)
+    async def load(self, partition: int, claims: Sequence[tuple[str, Sequence[str]]]) -> list[list[Lease]]:
+        found = await super().load(partition, claims)
         if self.delays:
             await asyncio.sleep(self.delays.pop(0))
         return found

@@ -20,7 +20,7 @@ from hub.store.endpoints import Endpoints
 from hub.store.job_steps import JobSteps
 from hub.store.jobs import Jobs
 from hub.store.log import Entry, Log
-from hub.store.queues import Lease, Owed, Queues, Settlement, Verdict
+from hub.store.queues import Claimed, Lease, Owed, Queues, Settlement, Verdict, Want
 
 APP = "default"
 BUDGET_MS = 300
@@ -98,10 +98,10 @@ class Ground:
     ) -> list[Lease]:
         """Claim and load; the endpoint must exist and not be dying."""
         partition = self.queues.partition_of(endpoint_id)
-        claimed = await self.queues.claim(partition, endpoint_id, most, timeout_ms, nonce)
-        assert claimed is not None
+        (claimed,) = await self.queues.claim(partition, [Want(endpoint_id, most)], timeout_ms, nonce)
+        assert isinstance(claimed, Claimed)
         assert not claimed.purge
-        return await self.queues.load(partition, endpoint_id, claimed.entries)
+        return (await self.queues.load(partition, [(endpoint_id, claimed.entries)]))[0]
 
     async def settle(
         self,
@@ -121,13 +121,18 @@ class Ground:
                 Settlement(lease.token, lease.ref, verdict, due_in_ms, attempt(lease.attempt, verdict), heard)
                 for lease in leases
             ]
-        return (await self.queues.settle(self.queues.partition_of(endpoint_id), endpoint_id, settlements))[0]
+        (held,), _ = await self.queues.settle(self.queues.partition_of(endpoint_id), [(endpoint_id, settlements)])
+        assert isinstance(held, list)
+        return held
 
     async def purge(self, endpoint_id: str) -> int:
         """One slice, as a worker does it: how many deliveries were cancelled, 0 when the endpoint is removed."""
         partition = self.queues.partition_of(endpoint_id)
-        claimed = await self.queues.claim(partition, endpoint_id, 10, 1000, "nonce")
-        if claimed is None or not claimed.entries:
+        (claimed,) = await self.queues.claim(partition, [Want(endpoint_id, 10)], 1000, "nonce")
+        if claimed is None:
+            return 0
+        assert isinstance(claimed, Claimed)
+        if not claimed.entries:
             return 0
         assert claimed.purge
         return await self.queues.purge(partition, endpoint_id, claimed.entries)

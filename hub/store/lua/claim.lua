@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Leases an endpoint's due deliveries to a worker, after taking back the leases that ran out.
--- KEYS: sched, tick, e, f, r, l, h, w, c
--- ARGV: endpoint id, most, settle budget in ms, default timeout in ms, nonce, ms in which
--- what more is due waits
--- Returns: nothing when the endpoint is gone; `purge` and queued entries when they are to be cancelled; otherwise `claim`,
--- the endpoint's version, `1` if it has a rate limit, and the leases.
+-- Leases due deliveries of endpoints to a worker, after taking back the leases that ran out.
+-- KEYS: sched, tick, then per endpoint: e, f, r, l, h, w, c
+-- ARGV: settle budget in ms, default timeout in ms, nonce, then per endpoint: its id, most, ms in which what more is due
+-- waits
+-- Returns per endpoint: nothing when it is gone; `purge` and queued entries when they are to be cancelled; `error` and the
+-- reason when its keys can't be used; otherwise `claim`, its version, `1` if it has a rate limit, and the leases.
 -- While fresh work waits, retries get at most half; of an odd number the odd one goes to each in turn.
 -- include delivery
-local k, now, ep = endpoint_keys(), store_ms(), ARGV[1]
-local e = read_endpoint(k)
+local now, grace = store_ms(), tonumber(redis.call('HGET', KEYS[2], 'grace') or '0')
+local k, e  -- of the endpoint that is served
 
 local function take_back()
   local ended = redis.call('ZRANGE', k.l, '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
@@ -44,10 +44,13 @@ local function allowance(most)
 end
 
 local function lease(entry, ends)
-  local token = entry .. '|' .. ARGV[5]
+  local token = entry .. '|' .. ARGV[3]
   redis.call('ZADD', k.l, ends, token)
   if e.limit then redis.call('ZADD', k.c, now, token) end
-  if e.open then redis.call('HSET', k.e, 'probe', token) end
+  if e.open then
+    redis.call('HSET', k.e, 'probe', token)
+    e.probe = token
+  end
   return token
 end
 
@@ -60,7 +63,7 @@ local function claim(most, out)
   end
   local left = most - math.min(share, #due)
   local fresh = left > 0 and redis.call('LPOP', k.f, left) or {}
-  local ends = now + tonumber(e.timeout or ARGV[4]) + tonumber(ARGV[3])
+  local ends = now + tonumber(e.timeout or ARGV[2]) + tonumber(ARGV[1])
   for n = 1, #fresh do out[#out + 1] = lease(fresh[n], ends) end
   for n = 1, math.min(#due, most - #fresh) do
     redis.call('ZREM', k.r, due[n])
@@ -69,19 +72,29 @@ local function claim(most, out)
   if e.limit and #out > 3 then redis.call('PEXPIRE', k.c, e.period + 1000) end
 end
 
-if not e.state then
-  redis.call('ZREM', k.sched, ep)
-  return {}
-end
-if now >= tonumber(redis.call('HGET', k.tick, 'grace') or '0') then take_back() end
-if is_dying(e.state, e.why) then
-  local out = to_cancel()
-  reschedule(k, ep, now)
+local function serve(ep, most, later)
+  e = read_endpoint(k)
+  if not e.state then
+    redis.call('ZREM', k.sched, ep)
+    return {}
+  end
+  if now >= grace then take_back() end
+  if is_dying(e.state, e.why) then
+    local out = to_cancel()
+    reschedule(k, ep, now, e)
+    return out
+  end
+  local out = {'claim', e.version, e.limit and '1' or ''}
+  most = e.state == 'on' and math.min(most, e.cap - redis.call('ZCARD', k.l)) or 0
+  if most > 0 then most = allowance(most) end
+  if most > 0 then claim(most, out) end
+  reschedule(k, ep, now + later, e)
   return out
 end
-local out = {'claim', e.version, e.limit and '1' or ''}
-local most = e.state == 'on' and math.min(tonumber(ARGV[2]), e.cap - redis.call('ZCARD', k.l)) or 0
-if most > 0 then most = allowance(most) end
-if most > 0 then claim(most, out) end
-reschedule(k, ep, now + tonumber(ARGV[6]))
-return out
+
+local results = {}
+for n = 0, (#ARGV - 3) / 3 - 1 do
+  k = endpoint_keys(2 + 7 * n)
+  results[n + 1] = guarded(serve, ARGV[4 + 3 * n], tonumber(ARGV[5 + 3 * n]), tonumber(ARGV[6 + 3 * n]))
+end
+return results

@@ -12,10 +12,19 @@ local function store_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- The scripts that work on one endpoint name its keys in this order, behind sched and tick.
-local function endpoint_keys()
-  return {sched = KEYS[1], tick = KEYS[2], e = KEYS[3], f = KEYS[4], r = KEYS[5], l = KEYS[6], h = KEYS[7], w = KEYS[8],
-    c = KEYS[9]}
+-- An endpoint's keys, named in this order behind the `before` first ones (default 2: sched and tick, which always come first).
+local function endpoint_keys(before)
+  local n = before or 2
+  return {sched = KEYS[1], tick = KEYS[2], e = KEYS[n + 1], f = KEYS[n + 2], r = KEYS[n + 3], l = KEYS[n + 4],
+    h = KEYS[n + 5], w = KEYS[n + 6], c = KEYS[n + 7]}
+end
+
+-- Scripts that serve several endpoints in one call guard each: what is wrong with one stops no other. Returns what the
+-- function does, or `error` and the reason.
+local function guarded(serve, ...)
+  local ok, result = pcall(serve, ...)
+  if ok then return result end
+  return {'error', type(result) == 'table' and result.err or tostring(result)}
 end
 
 -- An endpoint's state. `ordered` is 1 while it is, 0 once it was; `limit` and `period` (ms) are its rate limit; `open` is
@@ -116,9 +125,8 @@ local function allowed_from(k, e, now)
 end
 
 -- Sets when the endpoint next needs a worker: at once, at its next retry, when its breaker or its rate limit allows, or
--- when its earliest lease ends.
-local function reschedule(k, ep, now)
-  local e = read_endpoint(k)
+-- when its earliest lease ends. `e` is the endpoint's state as it is now.
+local function reschedule(k, ep, now, e)
   local leased, fresh = redis.call('ZCARD', k.l), redis.call('LLEN', k.f)
   local retry = redis.call('ZRANGE', k.r, 0, 0, 'WITHSCORES')[2]
   local dying, need = is_dying(e.state, e.why), nil

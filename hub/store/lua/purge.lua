@@ -19,5 +19,5 @@ for n = 0, #ARGV - 3 do
     if e.ordered then pass_on(k, ref, generation) end
   end
 end
-reschedule(k, ep, now)
+reschedule(k, ep, now, e)
 return cancelled

@@ -1,24 +1,24 @@
 #!lua flags=allow-oom
--- Records how an endpoint's attempts ended and what follows. Removing the lease is the fence: one that was taken back
+-- Records how attempts of endpoints ended and what follows. Removing the lease is the fence: one that was taken back
 -- changes nothing any more.
--- KEYS: sched, tick, e, f, r, l, h, w, c, hist, out, s, then per attempt: o, b
--- ARGV: endpoint id, retention of the records in s, the breaker's policy (failures, within ms, first pause in ms, longest
--- pause in ms, ms of nothing but failure that disable, ms without an attempt after which these start anew), numbers of a
--- bucket of figures, then per attempt: lease, verdict, ms until the next try, record (JSON, or empty when nothing was
--- sent), what it says of the endpoint (`ok`, `alive`, `down`, or empty), what it counts as (see core/tally.py)
+-- KEYS: sched, tick, hist, out, then per endpoint: e, f, r, l, h, w, c, s, and then per attempt of it: o, b
+-- ARGV: retention of the records in s, the breaker's policy (failures, within ms, first pause in ms, longest pause in ms,
+-- ms of nothing but failure that disable, ms without an attempt after which these start anew), numbers of a bucket of
+-- figures, then per endpoint: its id, the number of its attempts, and per attempt: lease, verdict, ms until the next try,
+-- record (JSON, or empty when nothing was sent), what it says of the endpoint (`ok`, `alive`, `down`, or empty), what it
+-- counts as (see core/tally.py)
 -- Verdicts: `ok`; `retry` at the given time; `exhausted`; `gone` (the endpoint is disabled and what it is owed cancelled);
 -- `drop` (the entry was stale: the delivery had ended, or was retried by hand since); `back` (it was not sent, and waits
 -- again as before).
--- Returns: per attempt 1 (recorded) or 0 (the lease was lost), then the number of operational events reported.
+-- Returns the number of operational events reported, then per endpoint: `error` and the reason when its keys can't be used,
+-- otherwise per attempt 1 (recorded) or 0 (the lease was lost).
 -- include delivery
 -- include tally
-local k, hist, outbox, figures, size = endpoint_keys(), KEYS[10], KEYS[11], KEYS[12], tonumber(ARGV[9])
-local counts = {}
-local now, ep, keep = store_ms(), ARGV[1], tonumber(ARGV[2])
-local policy = {failures = tonumber(ARGV[3]), within = tonumber(ARGV[4]), pause = tonumber(ARGV[5]),
-  longest = tonumber(ARGV[6]), disable = tonumber(ARGV[7]), idle = tonumber(ARGV[8])}
-local e = read_endpoint(k)
-local dying, reported, results = not e.state or is_dying(e.state, e.why), 0, {}
+local hist, outbox, now, keep = KEYS[3], KEYS[4], store_ms(), tonumber(ARGV[1])
+local policy = {failures = tonumber(ARGV[2]), within = tonumber(ARGV[3]), pause = tonumber(ARGV[4]),
+  longest = tonumber(ARGV[5]), disable = tonumber(ARGV[6]), idle = tonumber(ARGV[7])}
+local size, reported = tonumber(ARGV[8]), 0
+local k, ep, e, dying, counts  -- of the endpoint that is served
 
 local function tell(kind, o, ref, reason)
   local event = redis.call('HMGET', o, 'a', 'i', 'y')
@@ -135,13 +135,26 @@ local function settle(lease, verdict, due_in, record, says, as, o, b)
   return 1
 end
 
-for n = 0, (#ARGV - 9) / 6 - 1 do
-  local a = 10 + 6 * n
-  results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], KEYS[13 + 2 * n],
-    KEYS[14 + 2 * n])
+local function serve(count, arg, key, figures)
+  e, counts = read_endpoint(k), {}
+  dying = not e.state or is_dying(e.state, e.why)
+  local results = {}
+  for n = 0, count - 1 do
+    local a, o = arg + 6 * n, key + 2 * n
+    results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], KEYS[o], KEYS[o + 1])
+  end
+  if e.state and next(counts) then tally(figures, now, counts, size) end
+  if e.state then reschedule(k, ep, now, e) end
+  return results
+end
+
+local results, key, arg = {}, 4, 9
+while arg <= #ARGV do
+  local count = tonumber(ARGV[arg + 1])
+  k, ep = endpoint_keys(key), ARGV[arg]
+  results[#results + 1] = guarded(serve, count, arg + 2, key + 9, KEYS[key + 8])
+  key, arg = key + 8 + 2 * count, arg + 2 + 6 * count
 end
 redis.call('EXPIRE', hist, keep)
-if e.state and next(counts) then tally(figures, now, counts, size) end
-if e.state then reschedule(k, ep, now) end
-results[#results + 1] = reported
+table.insert(results, 1, reported)
 return results

@@ -12,13 +12,14 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench import webhook_report, webhook_site
 from bench.processes import BUILD, BenchError, Cores, raise_file_limit
+from bench.webhook_report import Row
 from bench.webhook_site import Site, between, faults, site
 
 WARM_UP: Final = 2.0
@@ -28,8 +29,6 @@ HEALTHY: Final = 100
 HEALTHY_RATE: Final = 500
 OWED_TO_SLOW: Final = 10_000
 
-Row = dict[str, Any]
-
 
 class Run(NamedTuple):
     program: Path
@@ -38,7 +37,7 @@ class Run(NamedTuple):
     backlog: int
 
 
-async def hub(run: Run, endpoints: int, workers: int = 1, half: bool = True) -> AsyncIterator[Row]:
+async def hub(run: Run, endpoints: int, workers: int = 1, half: bool = True) -> AsyncGenerator[Row]:
     """Workers that always have something to deliver, then the same at half of that rate."""
     async with site(run.program, run.cores) as place:
         await place.add_endpoints(endpoints, max_in_flight=IN_FLIGHT)
@@ -54,14 +53,14 @@ async def hub(run: Run, endpoints: int, workers: int = 1, half: bool = True) -> 
             yield {"phase": "half load", **row, "faults": await _ended(place)}
 
 
-async def loop(run: Run, endpoints: int) -> AsyncIterator[Row]:
+async def loop(run: Run, endpoints: int) -> AsyncGenerator[Row]:
     async with site(run.program, run.cores) as place:
         place.start_loop(endpoints, IN_FLIGHT)
         await asyncio.sleep(WARM_UP)
         yield {"phase": "saturated", **await _measured(place, lambda: asyncio.sleep(run.seconds)), "faults": []}
 
 
-async def backlog(run: Run, endpoints: int) -> AsyncIterator[Row]:
+async def backlog(run: Run, endpoints: int) -> AsyncGenerator[Row]:
     """A worker that starts with very much owed already."""
     async with site(run.program, run.cores) as place:
         await place.add_endpoints(endpoints, max_in_flight=IN_FLIGHT)
@@ -76,7 +75,7 @@ async def backlog(run: Run, endpoints: int) -> AsyncIterator[Row]:
         yield {"phase": "saturated", **row, "owed": place.n, "enqueued_s": filled, "faults": wrong}
 
 
-async def slow_partner(run: Run) -> AsyncIterator[Row]:
+async def slow_partner(run: Run) -> AsyncGenerator[Row]:
     """100 healthy endpoints, before and while one owes 10,000 deliveries to a partner that answers after 30 s."""
     async with site(run.program, run.cores) as place:
         await place.add_endpoints(HEALTHY)
@@ -97,7 +96,7 @@ async def slow_partner(run: Run) -> AsyncIterator[Row]:
         yield {"phase": "beside it", **row, "slow_in_flight": slow, "faults": wrong}
 
 
-SCENARIOS: Final[dict[str, Callable[[Run], AsyncIterator[Row]]]] = {
+SCENARIOS: Final[dict[str, Callable[[Run], AsyncGenerator[Row]]]] = {
     "loop-1": lambda run: loop(run, 1),
     "hub-1": lambda run: hub(run, 1),
     "loop-10": lambda run: loop(run, 10),
@@ -125,7 +124,7 @@ async def play(run: Run, names: list[str]) -> list[Row]:
     rows: list[Row] = []
     for name in names:
         print(f"… {name}", file=sys.stderr, flush=True)
-        async with aclosing(SCENARIOS[name](run)) as phases:  # pyright: ignore[reportArgumentType]
+        async with aclosing(SCENARIOS[name](run)) as phases:
             async for row in phases:
                 rows.append({"scenario": name, **row})
                 print(webhook_report.line(rows[-1]), file=sys.stderr, flush=True)
@@ -148,10 +147,10 @@ def main() -> int:
         return 1
     (BUILD / "webhooks.json").write_text(webhook_site.as_json(rows))
     failed = [f"{row['scenario']} {row['phase']}: {fault}" for row in rows for fault in row["faults"]]
-    print(webhook_report.section(rows))
+    print(webhook_report.section(rows, given.seconds))
     print("\n".join(failed), file=sys.stderr)
     if given.write and not failed:
-        webhook_report.write(rows)
+        webhook_report.write(rows, given.seconds)
     return 1 if failed else 0
 
 

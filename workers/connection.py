@@ -97,11 +97,10 @@ class Connection(asyncio.Protocol):
             self._finish(keep=False)
         except httptools.HttpParserError:
             self._fail("protocol")
-        if self._waiter is not None and self._read > (MAX_HEAD if self.status is None else MAX_READ):
-            if self.status is None:
-                self._fail("protocol")
-            else:
-                self._finish(keep=False)
+        if self.status is None and self._read > MAX_HEAD:
+            self._fail("protocol")
+        elif self._read > MAX_READ:
+            self._finish(keep=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -152,6 +151,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, *, keep: bool) -> None:
         waiter = self._over()
+        if waiter is None:
+            return
         transport = self._transport
         if transport is not None:
             # An answer that came before the request was sent leaves a rest that nobody wants.
@@ -159,7 +160,7 @@ class Connection(asyncio.Protocol):
                 self._ended(self)
             else:
                 transport.abort()
-        if waiter is not None and not waiter.done():
+        if not waiter.done():
             waiter.set_result(None)
 
     def _fail(self, code: str) -> None:

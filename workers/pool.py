@@ -1,6 +1,7 @@
 """Connections to partners: dialled when none is idle, each address vetted, and kept for a moment."""
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
@@ -27,14 +28,21 @@ Info: TypeAlias = tuple[Any, ...]
 """An element of getaddrinfo's result."""
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One for the process: it takes 0.1 s to read the authorities."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 class Pool:
     """`dial` makes the socket for an address, or raises where it must not be called."""
 
     def __init__(self, dial: Callable[[Info], socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
         self._dial = dial
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = _tls()
         self._idle: dict[Origin, list[Connection]] = {}
         self._count = 0
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[list[Info]]]] = {}
@@ -49,6 +57,11 @@ class Pool:
             task.cancel()
         for connection in [one for waiting in self._idle.values() for one in waiting]:
             connection.close()
+
+    @property
+    def idle(self) -> int:
+        """Idle connections in all."""
+        return self._count
 
     def take(self, origin: Origin) -> Connection | None:
         """The idle connection that was used last, if there is one."""

@@ -34,7 +34,7 @@ async def test_attempts_are_counted_by_answer_duration_and_end(ground: Ground, f
     ends = [Settlement(lease.token, lease.ref, "ok" if n < 15 else "exhausted", 0, made(n), "ok" if n < 15 else "down")
             for n, lease in enumerate(leases)]  # fmt: skip
     for some in (ends[:7], ends[7:]):
-        await ground.queues.settle(partition, ep, some)
+        await ground.queues.settle(partition, [(ep, some)])
     stats = await figures.read(APP, ep)
     for window in stats.windows.values():
         assert (window.attempts, window.answers["2xx"], window.answers["5xx"]) == (20, 15, 5)

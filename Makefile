@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TEST_STORE ?= /usr/bin/redis-server
 
-.PHONY: setup run demo test test-clients test-redis soak fuzz lint types contracts check bench bench-storm clean
+.PHONY: setup run demo test test-clients test-redis soak fuzz lint types contracts check bench bench-webhooks bench-storm clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -56,6 +56,10 @@ check: lint types contracts test
 bench: $(STAMP) ## speed beside the C limit and other servers; rewrites BENCHMARKS.md's results
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plot --write
+	$(BIN)/python -m bench.webhooks --write
+
+bench-webhooks: $(STAMP) ## webhook deliveries beside a plain loop; rewrites their part of BENCHMARKS.md
+	$(BIN)/python -m bench.webhooks --write
 
 bench-storm: $(STAMP) ## 5,000 clients are cut at once and come back
 	$(BIN)/python -m bench.storm

@@ -36,6 +36,7 @@ from hub.store.limits import Limits
 from hub.store.log import Log
 from hub.store.readings import Readings
 from hub.store.reaper import Reaper
+from hub.store.requests import Requests
 from hub.store.requirements import require_store, store_patience
 from hub.store.revocations import Revocations
 from hub.store.samples import Samples
@@ -63,6 +64,7 @@ from hub.web import (
     ws,
 )
 from hub.web.context import Context
+from hub.web.idempotency import idempotency
 from hub.web.jwks import Jwks
 from hub.web.limiting import RateLimits, check_routes
 from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
@@ -126,7 +128,10 @@ def create_app(
             raise
 
     app = Starlette(
-        routes=[*routes(OPERATIONS, Stages(RateLimits(settings) if settings.plans else None)), *ws.routes],
+        routes=[
+            *routes(OPERATIONS, Stages(RateLimits(settings) if settings.plans else None, idempotency)),
+            *ws.routes,
+        ],
         middleware=[
             Middleware(RequestContext),
             Middleware(
@@ -205,6 +210,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             limits=Limits(link),
             group=group,
             readings=Readings(link, settings),
+            requests=Requests(link, settings.secret_key, settings.partitions),
         )
         await group.open()
         stack.push_async_callback(group.close)

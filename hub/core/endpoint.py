@@ -1,18 +1,19 @@
 """Endpoints: what their owners may write, and the configuration that is stored."""
 
 import re
-import secrets
 from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hub.core import opaque
 from hub.core.cloudevents import Format
 from hub.core.cursor import Position
 from hub.core.errors import Invalid
 from hub.core.expression import Expression
 from hub.core.retry import RetryInput, schedule_of
 from hub.core.rotation import Retired
+from hub.core.seed import Seed
 from hub.core.signing import Signature
 from hub.core.target_url import UrlRules, check_url
 from hub.core.topics import check_pattern, check_type_pattern
@@ -120,9 +121,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None = None
 
 
-def new_id(now_ms: int) -> str:
+def new_id(now_ms: int, seed: Seed | None = None) -> str:
     """A fresh endpoint id; ids sort by the time they were made."""
-    return f"ep_{now_ms:012x}{secrets.token_hex(6)}"
+    return f"ep_{opaque.new_id(now_ms, seed)}"
 
 
 def create(

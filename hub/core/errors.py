@@ -161,6 +161,41 @@ class Conflict(HubError):
     close_code = 4000
 
 
+class RequestInProgress(HubError):
+    """Somebody, perhaps you before a timeout, sent this request with the same `Idempotency-Key`, and it isn't done yet.
+    Repeat it after `Retry-After` for its answer ([idempotency.md](idempotency.md)).
+    """
+
+    code = "REQUEST_IN_PROGRESS"
+    title = "the first request with this `Idempotency-Key` still runs"
+    mend = "retry after `Retry-After`"
+    status = 409
+    close_code = 4000
+
+    @classmethod
+    def until(cls, retry_after: int) -> "RequestInProgress":
+        error = cls("The first request with this Idempotency-Key still runs; try again for its answer")
+        error.retry_after = max(1, retry_after)
+        return error
+
+
+class IdempotencyKeyReused(HubError):
+    """An `Idempotency-Key` stands for one request: its method, path, query and body, byte for byte. This one came
+    before with another; nothing was done. Make a new key for each request, and keep the body as it was when you repeat
+    one.
+    """
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    title = "the `Idempotency-Key` came before with another request"
+    mend = "take a new key for each request"
+    status = 422
+    close_code = 4000
+
+    @classmethod
+    def now(cls) -> "IdempotencyKeyReused":
+        return cls("The Idempotency-Key came before with another request; take a new key for each")
+
+
 class PayloadExpired(HubError):
     """A delivery can be sent again while its event's bytes are kept. These are gone; the record of its attempts stays
     as long as attempts do. Publish the event again if it still matters.

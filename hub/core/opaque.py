@@ -5,8 +5,9 @@ compared is compared in constant time.
 """
 
 import re
-import secrets
 from typing import Final, NamedTuple
+
+from hub.core.seed import Seed
 
 API_KEY: Final = "hubsk"
 ACCESS_TOKEN: Final = "hubat"  # noqa: S105 - a kind, no secret
@@ -21,14 +22,14 @@ class Opaque(NamedTuple):
     id: str
 
 
-def new_id(now_ms: int) -> str:
+def new_id(now_ms: int, seed: Seed | None = None) -> str:
     """24 hexadecimal digits that sort by the time they were made: 48 bits of milliseconds, 48 of chance."""
-    return f"{now_ms:012x}{secrets.token_hex(6)}"
+    return f"{now_ms:012x}{(seed or Seed()).draw(6).hex()}"
 
 
-def mint(kind: str, id: str) -> str:
+def mint(kind: str, id: str, seed: Seed | None = None) -> str:
     """A new credential of a kind and an id: 256 bits of chance behind them."""
-    return f"{kind}_{id}_{secrets.token_urlsafe(32)}"
+    return f"{kind}_{id}_{(seed or Seed()).text(32)}"
 
 
 def parse(text: str) -> Opaque | None:

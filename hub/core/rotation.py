@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from hub.core.errors import Conflict, Invalid
+from hub.core.seed import Seed
 from hub.core.signing import Signature, key_of, kind_of, new_secret
 
 DEFAULT_GRACE: Final = 86400
@@ -29,10 +30,10 @@ class Retired(msgspec.Struct, frozen=True):
     until: int
 
 
-def chosen(secret: str | None, signature: Signature, field: str = "secret") -> str:
+def chosen(secret: str | None, signature: Signature, field: str = "secret", seed: Seed | None = None) -> str:
     """The owner's secret, or a new one. Raises Invalid where it isn't one for this signature."""
     if secret is None:
-        return new_secret(signature)
+        return new_secret(signature, seed)
     key_of(secret, field)
     if kind_of(secret) != signature:
         wanted = "whsec_" if signature == "v1" else "whsk_"

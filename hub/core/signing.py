@@ -8,13 +8,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.core.errors import Invalid
+from hub.core.seed import Seed
 
 PREFIX: Final = "whsec_"
 PRIVATE: Final = "whsk_"
@@ -25,13 +25,13 @@ Key: TypeAlias = bytes | Ed25519PrivateKey
 """What signs: an HMAC key, or a private key."""
 
 
-def new_secret(kind: Signature = "v1") -> str:
+def new_secret(kind: Signature = "v1", seed: Seed | None = None) -> str:
     """A fresh secret: `whsec_` and 32 random bytes in base64 (the specification asks for 24 to 64), or `whsk_` and an
     ed25519 key pair, the seed and then the public key."""
-    seed = secrets.token_bytes(32)
+    key = (seed or Seed()).draw(32)
     if kind == "v1":
-        return _text(PREFIX, seed)
-    return _text(PRIVATE, seed + _public(Ed25519PrivateKey.from_private_bytes(seed)))
+        return _text(PREFIX, key)
+    return _text(PRIVATE, key + _public(Ed25519PrivateKey.from_private_bytes(key)))
 
 
 def key_of(secret: str, field: str = "secret") -> Key:

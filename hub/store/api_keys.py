@@ -10,6 +10,7 @@ from hub.core import opaque
 from hub.core.errors import Conflict, NotFound
 from hub.core.revocation import key_name
 from hub.core.roles import scopes_of
+from hub.core.seed import Seed
 from hub.store import keys
 from hub.store.apps import Apps, new_version
 from hub.store.connect import Link
@@ -66,14 +67,15 @@ class ApiKeys:
         self._version = version
         self._revocations = revocations
 
-    async def create(self, app_id: str, spec: KeySpec) -> tuple[ApiKey, str]:
+    async def create(self, app_id: str, spec: KeySpec, seed: Seed | None = None) -> tuple[ApiKey, str]:
         """Make a key of an app; returns its record and its text. Raises NotFound, Conflict."""
         app, text = await self._apps.read(app_id)
         if app is None or app.gone:
             raise NotFound(f"No app {app_id[:70]!r}")
-        now = time.time_ns() // 1_000_000
-        part = opaque.new_id(now)
-        key = opaque.mint(opaque.API_KEY, part)
+        seed = seed or Seed()
+        now = seed.time(time.time_ns() // 1_000_000)
+        part = opaque.new_id(now, seed)
+        key = opaque.mint(opaque.API_KEY, part, seed)
         record = ApiKey(f"key_{part}", app_id, spec.name, spec.scopes, now, digest(key), spec.role, spec.expires_at)
         names = [keys.API_KEYS, keys.app_keys(app_id), keys.APPS]
         args: list[Arg] = [record.id, msgspec.json.encode(record), app_id, text]

@@ -19,6 +19,7 @@ from hub.core.errors import Conflict, HubError, NotFound
 from hub.core.event import now_text
 from hub.core.matching import Subscription
 from hub.core.rotation import Rotation, chosen, retire
+from hub.core.seed import Seed
 from hub.core.signing import Signature, shown
 from hub.core.target_url import UrlRules
 from hub.settings import Settings
@@ -103,11 +104,15 @@ class Endpoints:
         self._rules = UrlRules(settings.webhook_allow_http, settings.webhook_allow_networks)
         self._secrets = Secrets(settings.secret_key)
 
-    async def create(self, app: str, given: EndpointInput) -> tuple[Endpoint, str]:
-        """Make an endpoint; returns it and what its receiver verifies with. Raises Invalid, NotConfigured."""
-        now_ms = time.time_ns() // 1_000_000
-        endpoint_id = endpoints.new_id(now_ms)
-        secret = chosen(given.secret, given.signature)
+    async def create(self, app: str, given: EndpointInput, seed: Seed | None = None) -> tuple[Endpoint, str]:
+        """Make an endpoint; returns it and what its receiver verifies with. Raises Invalid, NotConfigured.
+
+        From a seed that is kept it is made once; whoever comes again completes what broke off, and gets it as it is.
+        """
+        seed = seed or Seed()
+        now_ms = seed.time(time.time_ns() // 1_000_000)
+        endpoint_id = endpoints.new_id(now_ms, seed)
+        secret = chosen(given.secret, given.signature, seed=seed)
         since = {p: (await self._log.observe(p))[1] for p in range(self._log.partitions)}
         config = endpoints.create(
             given,
@@ -118,7 +123,10 @@ class Endpoints:
             now_ms=now_ms,
             rules=self._rules,
         )
-        await self._put(config, "0", "1" if given.enabled else "0")
+        if not await self._put(config, "0", "1" if given.enabled else "0"):
+            stored = await self._read(app, endpoint_id)
+            await self._announce(stored.config, is_new=True)
+            return self._view(stored), shown(self._secrets.open(endpoint_id, stored.config.secret))
         return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), shown(secret)
 
     async def get(self, app: str, endpoint_id: str) -> Endpoint:
@@ -239,13 +247,16 @@ class Endpoints:
             raise _missing(config.id)
         if written < 0:
             return False
-        subscription = Subscription(config.id, config.app, config.types, config.topics, config.since, config.filter)
-        await self._tell(config.app, config.id, msgspec.json.encode(subscription))
-        if version == "0":
-            await self._link.call("PERSIST", keys.endpoint(partition, config.id))
+        await self._announce(config, is_new=version == "0")
         if enabled == "1":
             await ring(self._link, partition)
         return True
+
+    async def _announce(self, config: Config, is_new: bool) -> None:
+        subscription = Subscription(config.id, config.app, config.types, config.topics, config.since, config.filter)
+        await self._tell(config.app, config.id, msgspec.json.encode(subscription))
+        if is_new:
+            await self._link.call("PERSIST", keys.endpoint(self._partition(config.id), config.id))
 
     async def _tell(self, app: str, endpoint_id: str, subscription: bytes) -> None:
         names = [keys.ENDPOINTS, keys.ENDPOINT_CHANGES, keys.app_endpoints(app)]

@@ -266,6 +266,12 @@ def live_topics(app: str) -> str:
     return f"hub:{{ctl}}:topics:{app}"
 
 
+def request(partition: int, app: str, digest: str) -> str:
+    """Hash, what became of the request of an Idempotency-Key (see request_begin.lua). Lives for a day; of a publish for
+    the log's retention."""
+    return f"hub:{{p{partition}}}:k:{app}:{digest}"
+
+
 def limit(app: str, rule: str, subject: str) -> str:
     """String, how much of a rate limit is used (see limit.lua). Lives until all is there again."""
     return f"hub:{{r{app}}}:limit:{rule}:{subject}"

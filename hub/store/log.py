@@ -88,24 +88,29 @@ class Log:
 
     # -- append ------------------------------------------------------------------------------------------------------
 
-    async def append(self, app: str, events: Sequence[Event], origin: str = "") -> list[Appended]:
+    async def append(
+        self, app: str, events: Sequence[Event], origin: str = "", claim: tuple[str, str] | None = None
+    ) -> list[Appended]:
         """Append events, in order, one call per partition; return once they are as durable as was configured.
 
         Raises StoreUnavailable, LogFull. Their details name the events that were appended all the same; others may have
-        been too. A retry with the same ids completes it.
+        been too. A retry with the same ids completes it. `claim` is the key and the fingerprint of a request that
+        must be the same as it was, else IdempotencyKeyReused; only a log of one partition can check it here.
         """
         began = time.perf_counter()
         try:
-            done = await self._append(app, events, origin)
+            done = await self._append(app, events, origin, claim)
         except HubError as exc:
             metrics.APPEND_FAILURES.labels(exc.code).inc()
             raise
         metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
         return done
 
-    async def _append(self, app: str, events: Sequence[Event], origin: str) -> list[Appended]:
+    async def _append(
+        self, app: str, events: Sequence[Event], origin: str, claim: tuple[str, str] | None
+    ) -> list[Appended]:
         if self.partitions == 1:
-            return await self._append_partition(app, 0, events, origin)
+            return await self._append_partition(app, 0, events, origin, claim)
         groups: dict[int, list[int]] = {}
         for index, event in enumerate(events):
             groups.setdefault(keys.partition_of(app, event.topic, self.partitions), []).append(index)
@@ -125,9 +130,14 @@ class Log:
             raise _partial(fault, results)
         return [result for result in results if result is not None]
 
-    async def _append_partition(self, app: str, partition: int, events: Sequence[Event], origin: str) -> list[Appended]:
+    async def _append_partition(
+        self, app: str, partition: int, events: Sequence[Event], origin: str, claim: tuple[str, str] | None = None
+    ) -> list[Appended]:
         names = [keys.log(partition), keys.meta(partition)]
-        args: list[Arg] = [self._retention]
+        args: list[Arg] = [self._retention, ""]
+        if claim is not None:
+            names.append(claim[0])
+            args[1] = claim[1]
         for event in events:
             names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
             own = origin if event.traceparent is None else traced(origin, event.traceparent)

@@ -33,6 +33,10 @@ class Secrets:
         except InvalidTag:
             raise NotConfigured("HUB_SECRET_KEY is not the key that this endpoint's secret was sealed with") from None
 
+    def check(self) -> None:
+        """Raise NotConfigured where nothing can be sealed."""
+        self._use()
+
     def _use(self) -> AESGCM:
         if self._cipher is None:
             raise NotConfigured("HUB_SECRET_KEY is not set, so signing secrets can't be kept; set 32 bytes in base64")

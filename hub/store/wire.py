@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import hiredis
 
 from hub import metrics
-from hub.core.errors import HubError, LogFull, StoreUnavailable
+from hub.core.errors import HubError, IdempotencyKeyReused, LogFull, StoreUnavailable
 
 Arg: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
@@ -43,6 +43,8 @@ def to_error(reply: Exception) -> Exception:
 def _judge(text: str) -> Exception:
     if text.startswith("LOGFULL"):
         return LogFull("The log is at its limit; try again when deliveries or retention have freed room")
+    if text.startswith("REUSED"):
+        return IdempotencyKeyReused.now()
     if text.startswith("OOM") or "OOM command" in text:
         return LogFull("The store is at its memory limit; give it more, or shorten HUB_RETENTION")
     if text.startswith(_UNAVAILABLE):

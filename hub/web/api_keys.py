@@ -66,7 +66,7 @@ async def create_key(call: Call[KeyInput]) -> NewKey:
     _check_right(principal, app, given)
     if app != principal.app:
         await _ensure(call.resources, app)
-    record, key = await call.resources.api_keys.create(app, spec)
+    record, key = await call.resources.api_keys.create(app, spec, call.seed)
     return NewKey(**msgspec.structs.asdict(_shown(Listed(record, None))), key=key)
 
 

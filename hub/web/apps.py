@@ -58,7 +58,7 @@ class NewSigningKey(SigningKeyOut, frozen=True, kw_only=True):
 async def create_app(call: Call[AppInput]) -> AppOut:
     """An id is given once: that of a deleted app is taken for good."""
     _check_plan(call, call.body.plan)
-    return _shown(await call.resources.apps.create(call.body), call.resources.settings)
+    return _shown(await call.resources.apps.create(call.body, call.seed), call.resources.settings)
 
 
 async def list_apps(call: Call[None]) -> Page:
@@ -111,7 +111,7 @@ async def create_signing_key(call: Call[SigningKeyInput]) -> NewSigningKey:
     given = call.body
     if given.secret is not None and given.public_key is not None:
         raise Invalid.field("secret", "goes without public_key; send one of them, or none for a secret of the hub's")
-    key, secret = await call.resources.apps.add_key(_id(call), given)
+    key, secret = await call.resources.apps.add_key(_id(call), given, call.seed)
     return NewSigningKey(**msgspec.structs.asdict(_key(key)), secret=secret)
 
 

@@ -21,6 +21,7 @@ from hub.store.limits import Limits
 from hub.store.log import Log
 from hub.store.readings import Readings
 from hub.store.reaper import Reaper
+from hub.store.requests import Requests
 from hub.store.revocations import Revocations
 from hub.store.samples import Samples
 from hub.store.tickets import Tickets
@@ -48,6 +49,7 @@ class Context(msgspec.Struct, frozen=True):
     limits: Limits
     group: Group
     readings: Readings
+    requests: Requests
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -35,7 +35,7 @@ class NewEndpoint(Endpoint, frozen=True, kw_only=True):
 
 async def create(call: Call[EndpointInput]) -> NewEndpoint:
     """The answer has the endpoint's secret, this once."""
-    endpoint, secret = await call.resources.endpoints.create(call.app, call.body)
+    endpoint, secret = await call.resources.endpoints.create(call.app, call.body, call.seed)
     return NewEndpoint(**msgspec.structs.asdict(endpoint), secret=secret)
 
 

@@ -25,6 +25,8 @@ from hub.core.errors import (
     from_msgspec,
 )
 from hub.core.event import check_text
+from hub.core.seed import Seed
+from hub.store.requests import Claim
 from hub.web.accept import JSON, PROBLEM, choose
 from hub.web.auth import Credential
 from hub.web.context import Context, context
@@ -82,10 +84,11 @@ class Call(Generic[B]):
     """One request on its way: what the stages found out, and what a handler works with.
 
     `headers` go out with whatever is answered, an error included. `raw` is the body as it came, `body` the decoded one.
-    `caller` is None where the operation is open to all.
+    `caller` is None where the operation is open to all. `claim` is there with an Idempotency-Key; `seed` then draws the
+    same in a retry.
     """
 
-    __slots__ = ("body", "caller", "headers", "operation", "raw", "request", "resources")
+    __slots__ = ("body", "caller", "claim", "headers", "operation", "raw", "request", "resources", "seed")
 
     body: B
 
@@ -94,6 +97,8 @@ class Call(Generic[B]):
         self.request = request
         self.resources: Context = context(request)
         self.caller: Principal | None = None
+        self.claim: Claim | None = None
+        self.seed: Seed | None = None
         self.raw = b""
         self.headers: dict[str, str] = {}
 
@@ -136,7 +141,7 @@ class Operation:
     `answer` is the type of `data` (of an item where `is_list`), None where there is no body; `media` is set where the
     answer isn't the JSON envelope, and then goes out as it is. `errors` are those beyond what `access`, `body` and the
     stages can raise. `keyed` says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
-    `conditional` says that the handler checks `If-Match`.
+    One that isn't `recorded` knows a repeated request itself. `conditional` says that the handler checks `If-Match`.
     """
 
     method: str
@@ -153,6 +158,7 @@ class Operation:
     errors: tuple[type[HubError], ...] = ()
     keyed: bool | None = None
     conditional: bool = False
+    recorded: bool = True
     known: frozenset[str] = field(init=False)
     offers: tuple[str, ...] = field(init=False)
 

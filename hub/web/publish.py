@@ -1,6 +1,5 @@
 """`POST /v1/events`: one event or a batch, checked as a whole, appended once, answered when it is durable."""
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -10,18 +9,19 @@ from starlette.requests import Request
 from hub import metrics, tracing
 from hub.core import cloudevents
 from hub.core import event as events
-from hub.core.errors import Invalid, LogFull, UnsupportedMediaType
+from hub.core.errors import LogFull, UnsupportedMediaType
 from hub.core.event import Event, EventInput
 from hub.core.origin import Origin, check_traceparent
 from hub.store.control import send_ephemeral
 from hub.store.log import Appended
+from hub.store.requests import Claim
 from hub.web.auth import scope
 from hub.web.context import Context
 from hub.web.http import content_type, now_ms, request_id
+from hub.web.idempotency import REPLAY
 from hub.web.operation import Body, Call, Operation
 
 _KINDS: Final = ("application/json", cloudevents.STRUCTURED, cloudevents.BATCH)
-_KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -44,9 +44,7 @@ class Published(msgspec.Struct, frozen=True):
 
 async def publish(call: Call[Given]) -> Any:
     """One event, or an array of up to 1000, which is checked as a whole. It is answered once it is durable."""
-    key = call.request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise Invalid.field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    key = None if call.claim is None else call.claim.scope
     given, app, now, most = call.body, call.app, now_ms(), call.resources.settings.max_event_bytes
     built = [
         events.build(
@@ -63,7 +61,9 @@ async def publish(call: Call[Given]) -> Any:
             call.principal.require_publish(event.topic)
     asked, parent = request_id(call.request), check_traceparent(call.request.headers.get("traceparent"))
     with tracing.span("publish", parent, SpanKind.PRODUCER, request=asked, events=len(built)) as at:
-        answers = await publish_all(call.resources, app, built, str(Origin(asked, at)))
+        answers = await publish_all(call.resources, app, built, str(Origin(asked, at)), call.claim)
+    if key is not None and all(answer.duplicate for answer in answers):
+        call.headers[REPLAY] = "true"
     return answers if given.is_batch else answers[0]
 
 
@@ -80,21 +80,32 @@ def _parse(request: Request, body: bytes) -> Given:
     return Given(*events.parse(body))
 
 
-async def publish_all(resources: Context, app: str, built: list[Event], origin: str) -> list[Published]:
-    """Append the events (send the ephemeral ones); returns each one's answer, in order. `origin`: see core.origin."""
+async def publish_all(
+    resources: Context, app: str, built: list[Event], origin: str, claim: Claim | None = None
+) -> list[Published]:
+    """Append the events (send the ephemeral ones); returns each one's answer, in order. `origin`: see core.origin.
+
+    Raises IdempotencyKeyReused where the claim's key came with another request. Where that can be checked in the append
+    itself, it costs no round trip of its own.
+    """
     lasting = [event for event in built if not event.ephemeral]
+    checked, is_new = None, True
+    if claim is not None and len(lasting) == len(built) and resources.log.partitions == 1:
+        checked = (resources.requests.key(claim), claim.fingerprint)
+    elif claim is not None:
+        is_new = await resources.requests.claim(claim, resources.settings.retention)
     done: list[Appended] = []
     if lasting:
         with tracing.step("append", events=len(lasting)):
-            done = await resources.log.append(app, lasting, origin)
+            done = await resources.log.append(app, lasting, origin, checked)
         duplicates = sum(one.duplicate for one in done)
         metrics.PUBLISHED_APPENDED.inc(len(done) - duplicates)
         metrics.PUBLISHED_DUPLICATE.inc(duplicates)
-    if len(lasting) < len(built):
+    if len(lasting) < len(built) and is_new:  # nothing repeats what lasts for a moment
         await send_ephemeral(resources.link, app, [event for event in built if event.ephemeral])
         metrics.PUBLISHED_EPHEMERAL.inc(len(built) - len(lasting))
     appended = iter(done)
-    return [_ephemeral(event) if event.ephemeral else _answer(next(appended)) for event in built]
+    return [_ephemeral(event, not is_new) if event.ephemeral else _answer(next(appended)) for event in built]
 
 
 def _id(item: EventInput, app: str, key: str | None, index: int, now: int) -> str:
@@ -109,14 +120,14 @@ def _answer(appended: Appended) -> Published:
     )
 
 
-def _ephemeral(event: Event) -> Published:
-    return Published(event.id, None, event.topic, event.type, event.timestamp, False)
+def _ephemeral(event: Event, duplicate: bool) -> Published:
+    return Published(event.id, None, event.topic, event.type, event.timestamp, duplicate)
 
 
 operations = (
     Operation(
         "POST", "/v1/events", publish, "Publish events", scope("events:publish"),
         body=Body(Given, media=None, limit=events.MAX_BATCH_BYTES, parse=_parse),
-        answer=Published | list[Published], status=202, errors=(LogFull,),
+        answer=Published | list[Published], status=202, errors=(LogFull,), recorded=False,
     ),
 )  # fmt: skip

@@ -1,23 +1,31 @@
 #!lua
 -- Appends events to one partition's log, each once per (app, topic, id) within the retention.
--- KEYS: log, meta, then per event: seen (hash by event id), topic index (stream)
--- ARGV: retention in seconds, then per event: app, topic, type, id, timestamp, request id, body
+-- KEYS: log, meta, the request (only with a fingerprint), then per event: seen (hash by event id), topic index (stream)
+-- ARGV: retention in seconds, fingerprint of an Idempotency-Key's request (empty: none), then per event: app, topic,
+--   type, id, timestamp, request id, body
 -- Returns: epoch, then per event its position; of one that was there already `=position timestamp type`, the first's.
--- Errors: LOGFULL while the janitor holds the log for full. Nothing is appended then.
+-- Errors: LOGFULL while the janitor holds the log for full; REUSED where the request's fingerprint is another. Nothing is
+-- appended then.
 -- An index lives for the retention behind its last entry, by the clock that made that entry's position. So position and
 -- retention tell which entries an index surely names (Log.indexed_above); the log may hold older ones.
 -- include epoch
+-- include requests
 local log, meta, retention = KEYS[1], KEYS[2], ARGV[1]
 local state = redis.call('HMGET', meta, 'full', 'floor', 'retention')
 if state[1] == '1' then return redis.error_reply('LOGFULL the janitor holds appends back') end
+local before = 2
+if ARGV[2] ~= '' then
+  if claim_request(KEYS[3], ARGV[2], retention) == nil then return redis.error_reply(REUSED) end
+  before = 3
+end
 local out = {epoch_of(meta)}
 if state[3] ~= retention then
   -- Indexes written with a shorter one end earlier than the new one says.
   if tonumber(state[3] or '0') < tonumber(retention) then redis.call('HSET', meta, 'indexed', store_ms()) end
   redis.call('HSET', meta, 'retention', retention)
 end
-for n = 0, (#KEYS - 2) / 2 - 1 do
-  local seen, index, a = KEYS[3 + 2 * n], KEYS[4 + 2 * n], 2 + 7 * n
+for n = 0, (#KEYS - before) / 2 - 1 do
+  local seen, index, a = KEYS[before + 1 + 2 * n], KEYS[before + 2 + 2 * n], 3 + 7 * n
   local topic = ARGV[a + 1]
   local first = redis.call('HGET', seen, topic)
   if first then

@@ -1,0 +1,151 @@
+"""Idempotency-Key: a request runs once, and whoever repeats it gets the same answer, from any process."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from tests.support.hub import Hub, token
+
+_numbers = itertools.count(1)
+ENDPOINT = {"url": "http://127.0.0.1:9/", "topics": ["nobody.sends.here"]}
+
+
+@pytest.fixture
+def key() -> dict[str, str]:
+    return {"idempotency-key": f"idempotency-{next(_numbers)}"}
+
+
+@pytest.fixture
+async def other(hub: Hub) -> AsyncIterator[httpx.AsyncClient]:
+    """The second web process."""
+    async with hub.client(1) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/endpoints", ENDPOINT, 201),
+        ("/v1/keys", {"scopes": ["events:read"]}, 201),
+        ("/v1/tokens", {"user": "ann", "subscribe": ["a.*"]}, 201),
+        ("/v1/tickets", {"user": "ann", "subscribe": ["a.*"]}, 201),
+        ("/v1/tokens/revoke", {"user": "somebody"}, 200),
+        ("/v1/apps/default/signing-keys", {}, 201),
+        ("/v1/endpoints", {"url": "no url"}, 400),
+    ],
+)
+async def test_a_repeated_request_gets_the_first_answer_again(
+    client: httpx.AsyncClient, other: httpx.AsyncClient, key: dict[str, str], path: str, body: Any, status: int
+) -> None:
+    first = await client.post(path, json=body, headers=key)
+    again = await other.post(path, json=body, headers=key)
+    assert first.status_code == again.status_code == status, first.text
+    assert "idempotency-replay" not in first.headers
+    assert again.headers["idempotency-replay"] == "true"
+    assert again.content == first.content
+    assert again.headers["content-type"] == first.headers["content-type"]
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    if signing := first.json().get("data", {}).get("algorithm"):
+        assert signing == "HS256"
+        await client.delete(f"/v1/apps/default/signing-keys/{first.json()['data']['id']}")
+    if first.json().get("data", {}).get("id", "").startswith("ep_"):
+        await client.delete(f"/v1/endpoints/{first.json()['data']['id']}")
+
+
+async def test_a_patch_is_repeated_too_and_without_a_key_nothing_is(
+    client: httpx.AsyncClient, key: dict[str, str]
+) -> None:
+    made = (await client.post("/v1/endpoints", json=ENDPOINT)).json()["data"]["id"]
+    path = f"/v1/endpoints/{made}"
+    await client.patch(path, json={"description": "one"}, headers=key)
+    await client.patch(path, json={"description": "two"})
+    again = await client.patch(path, json={"description": "one"}, headers=key)
+    assert again.json()["data"]["description"] == "one"
+    assert (await client.get(path)).json()["data"]["description"] == "two"
+    await client.delete(path)
+
+
+async def test_many_at_once_make_one(client: httpx.AsyncClient, other: httpx.AsyncClient, key: dict[str, str]) -> None:
+    body = {"scopes": ["events:read"], "name": key["idempotency-key"]}
+    answers = await asyncio.gather(
+        *((client, other)[n % 2].post("/v1/keys", json=body, headers=key) for n in range(20))
+    )
+    outcomes = Counter((one.status_code, one.headers.get("idempotency-replay")) for one in answers)
+    assert outcomes[(201, None)] == 1
+    assert set(outcomes) <= {(201, None), (201, "true"), (409, None)}
+    refused = [one for one in answers if one.status_code == 409]
+    assert all(one.json()["error"]["code"] == "REQUEST_IN_PROGRESS" and "retry-after" in one.headers for one in refused)
+    assert len({one.json()["data"]["key"] for one in answers if one.status_code == 201}) == 1
+    listed = (await client.get("/v1/keys?limit=500")).json()["data"]
+    assert sum(one["name"] == body["name"] for one in listed) == 1
+
+
+async def test_a_key_that_comes_with_another_request_is_refused(
+    client: httpx.AsyncClient, other: httpx.AsyncClient, key: dict[str, str], topic: str
+) -> None:
+    event = {"topic": topic, "type": "a.b", "data": 1}
+    published = await client.post("/v1/events", json=event, headers=key)
+    assert published.status_code == 202
+    requests = [
+        ("/v1/events", {**event, "data": 2}),
+        ("/v1/events", {**event, "topic": f"{topic}.other"}),
+        ("/v1/events", [event, event]),
+        ("/v1/events", {**event, "ephemeral": True}),
+        ("/v1/endpoints", ENDPOINT),
+    ]
+    for path, body in requests:
+        refused = await other.post(path, json=body, headers=key)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "IDEMPOTENCY_KEY_REUSED"), body
+    again = await other.post("/v1/events", json=event, headers=key)
+    assert again.json()["data"] == {**published.json()["data"], "duplicate": True}
+    assert again.headers["idempotency-replay"] == "true"
+    listed = await client.get("/v1/events", params={"topic": f"{topic}.**"})
+    assert listed.json()["data"] == []
+
+
+async def test_ephemeral_events_are_not_sent_again(client: httpx.AsyncClient, key: dict[str, str], topic: str) -> None:
+    event = {"topic": topic, "type": "typing", "data": 1, "ephemeral": True}
+    answers = [(await client.post("/v1/events", json=event, headers=key)).json()["data"] for _ in range(2)]
+    assert [one["duplicate"] for one in answers] == [False, True]
+
+
+async def test_two_holders_of_tokens_never_get_each_others_answer(
+    client: httpx.AsyncClient, hub: Hub, key: dict[str, str]
+) -> None:
+    tickets: list[str] = []
+    for user in ("ann", "bob"):
+        async with hub.client(0, token(user, subscribe=["a.*"])) as holder:
+            answer = await holder.post("/v1/tickets", json={}, headers=key)
+            assert answer.status_code == 201
+            tickets.append(answer.json()["data"]["ticket"])
+    assert tickets[0] != tickets[1]
+
+
+@pytest.mark.parametrize("wrong", ["", "a b", "k" * 256, "é"])
+async def test_a_key_is_1_to_255_visible_characters(client: httpx.AsyncClient, wrong: str) -> None:
+    headers = {"idempotency-key": wrong.encode("latin-1")}
+    for path, body in (("/v1/events", {"topic": "a.b", "type": "c", "data": 1}), ("/v1/keys", {"scopes": ["admin"]})):
+        answer = await client.post(path, json=body, headers=cast("Any", headers))
+        assert answer.status_code == 400
+        assert answer.json()["error"]["details"][0]["field"] == "Idempotency-Key"
+
+
+async def test_no_secret_of_an_answer_lies_in_the_store_in_clear(
+    client: httpx.AsyncClient, hub: Hub, key: dict[str, str]
+) -> None:
+    made = (await client.post("/v1/endpoints", json=ENDPOINT, headers=key)).json()["data"]
+    text = (await client.post("/v1/keys", json={"scopes": ["events:read"]}, headers={"idempotency-key": "k2"})).json()
+    with hub.store.client() as store:
+        names = cast("list[bytes]", store.keys("hub:{p*}:k:*"))
+        dump = b"".join(
+            value for name in names for value in cast("dict[bytes, bytes]", store.hgetall(name.decode())).values()
+        )
+    assert b"v1:" in dump
+    for secret in (made["secret"], text["data"]["key"], text["data"]["key"].rpartition("_")[2]):
+        assert secret.encode() not in dump
+    await client.delete(f"/v1/endpoints/{made['id']}")

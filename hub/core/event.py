@@ -178,6 +178,8 @@ def _check_timestamp(value: str, field: str) -> str:
 
 
 def _check_depth(raw: bytes, field: str) -> None:
+    if len(raw) <= 2 * MAX_DEPTH:
+        return
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # can't be deeper than it has brackets; strings only add to it
         return
     brackets = _STRINGS.sub(b"", raw).translate(_ALIKE, _NOT_BRACKETS)

@@ -24,16 +24,24 @@ _USER_RULE = f"1 to {MAX_BYTES - len(_USER)} bytes of UTF-8 (what isn't A-Z a-z 
 _TYPE_RULE = "tokens of A-Z a-z 0-9 _ - : / + separated by dots, at most 255 bytes"
 
 
+def is_topic(value: str) -> bool:
+    return len(value) <= MAX_BYTES and _TOPIC.fullmatch(value) is not None
+
+
+def is_type(value: str) -> bool:
+    return len(value) <= MAX_BYTES and _TYPE.fullmatch(value) is not None
+
+
 def check_topic(value: str, field: str = "topic") -> str:
     """Return the topic, or raise Invalid."""
-    if len(value) > MAX_BYTES or not _TOPIC.fullmatch(value):
+    if not is_topic(value):
         raise Invalid.field(field, f"{_shown(value)} is not a topic; allowed: {_TOPIC_RULE}")
     return value
 
 
 def check_type(value: str, field: str = "type") -> str:
     """Return the event type, or raise Invalid."""
-    if len(value) > MAX_BYTES or not _TYPE.fullmatch(value):
+    if not is_type(value):
         raise Invalid.field(field, f"{_shown(value)} is not an event type; allowed: {_TYPE_RULE}")
     return value
 
@@ -61,11 +69,14 @@ def _check_pattern(value: str, field: str, grammar: re.Pattern[str], what: str, 
 
 def check_publishable(topic: str, kind: str, prefix: str = "") -> None:
     """Raise Invalid unless a client may publish to the topic with the type: what begins with `hub` is the hub's own."""
-    check_topic(topic, f"{prefix}topic")
-    check_type(kind, f"{prefix}type")
-    if topic == RESERVED or topic.startswith(RESERVED + "."):
+    # Once per event, so the fields are named only where they are at fault.
+    if not is_topic(topic):
+        check_topic(topic, f"{prefix}topic")
+    if not is_type(kind):
+        check_type(kind, f"{prefix}type")
+    if topic.startswith(RESERVED) and topic.split(".", 1)[0] == RESERVED:
         raise Invalid.field(f"{prefix}topic", f"{topic!r} is reserved: topics that begin with hub are the hub's own")
-    if kind == RESERVED or kind.startswith(RESERVED + "."):
+    if kind.startswith(RESERVED) and kind.split(".", 1)[0] == RESERVED:
         raise Invalid.field(f"{prefix}type", f"{kind!r} is reserved: types that begin with hub. are the hub's own")
 
 

@@ -1,7 +1,7 @@
-/* storm.c - the resume storm: WebSocket clients that are cut at once and come back with their cursors, while events go
- * on and others stay. Shares its parts with the load client (load_*.c). Linux only; talks to 127.0.0.1.
+/* storm.c - the resume storm: clients that are cut at once and come back with their cursors, while events go on and
+ * others stay. Shares its parts with the load client (load_*.c). Linux only; talks to 127.0.0.1.
  *
- *   storm --port P --key KEY [--clients N] [--others M] [--rooms R] [--rate EVENTS] [--seconds S] [--resume-port Q]
+ *   storm --port P --key KEY [--mode ws|sse] [--clients N] [--others M] [--rooms R] [--rate EVENTS] [--seconds S] [--resume-port Q]
  *         [--publish-port Q] [--signal NUMBER --pid PID] [--server PIDS]
  *
  *   --clients, --others  those that are cut, and those that stay (they are at the publish port), spread over the rooms
@@ -9,16 +9,14 @@
  *   --signal, --pid      instead of cutting the clients: end the process that they are at, 9 or 15
  *   --seconds            of each phase: before, during (at least, and until all are back), after
  *
- * Prints one JSON object: latency of those that stay, per phase; how long it took until all were back; the server's CPU
- * per client; and what was wrong: clients that didn't get each event of their room exactly once in the order in which
+ * Prints one JSON object: latency of those that stay, per phase; how long it took until all were back, and until the
+ * process that was told to end had ended; the server's CPU per client; and what was wrong: clients that didn't get each event of their room exactly once in the order in which
  * one that stayed got it, gaps, and `recovered: false`. Exit codes: 0 nothing was wrong, 1 wrong use, 2 something was.
  */
 #define _GNU_SOURCE
-#include "load.h"
+#include "storm.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -26,37 +24,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-enum state { AWAY, OPENING, READY };
-enum { HANDSHAKES = 1000, BUFFER = 1 << 20, CURSOR_MAX = 128 };
-
-struct client {
-    struct handler handler; /* first: the loop hands it back */
-    int fd, room;
-    bool stays, upgraded;
-    enum state state;
-    char cursor[CURSOR_MAX];
-    uint64_t again_at; /* when it may come back */
-    char *kept;        /* what the last read left unfinished */
-    size_t kept_length;
-    uint64_t count, sum, order;
-};
+enum { HANDSHAKES = 1000 };
 
 struct options options = {.mode = MODE_WS, .peer = PEER_HUB, .key = "", .label = "", .rooms = 50, .connections = 16,
                           .batch = 1, .size = 130};
 struct room *rooms;
 struct subscriber_totals totals;
 
-static struct client *clients;
-static int cut_count = 5000, stay_count = 200, resume_port, kill_signal, kill_pid, opening, ready, gone, unrecovered;
+static int cut_count = 5000, stay_count = 200, resume_port, kill_signal, kill_pid;
 static double rate = 200, seconds = 5;
-static bool ending; /* the clients' process was told to end: they come back by themselves */
-static char buffer[BUFFER];
-static uint64_t next_due;
+static uint64_t next_due, ended_at;
 
 void die(const char *format, ...)
 {
@@ -77,184 +56,41 @@ uint64_t mark_hash(uint64_t sequence)
     return hash ^ (hash >> 31);
 }
 
-/* ---- what a client hears ---- */
-
-static void leave(struct client *client, uint64_t pause)
-{
-    loop_forget(client->fd);
-    close(client->fd);
-    opening -= client->state == OPENING;
-    ready -= client->state == READY;
-    client->state = AWAY;
-    client->kept_length = 0;
-    client->again_at = now_ns() + pause;
-}
-
-static void lost(struct client *client, uint64_t pause)
-{
-    if (!ending || client->stays)
-        die("a client was closed by the server");
-    gone += client->state == READY;
-    leave(client, pause);
-}
-
-static void say(struct client *client, const char *text)
-{
-    char frame[FRAME_HEAD + 125];
-    size_t length = frame_build(frame, 1, text, strlen(text));
-    if (send(client->fd, frame, length, MSG_NOSIGNAL) != (ssize_t)length)
-        lost(client, 50000000);
-}
-
-static void keep_cursor(struct client *client, const char *text, size_t length)
-{
-    static const char name[] = "\"cursor\":\"";
-    const char *at = memmem(text, length, name, sizeof name - 1);
-    const char *end = at ? memchr(at + sizeof name - 1, '"', (size_t)(text + length - at) - sizeof name + 1) : NULL;
-    if (!end || end - at - (long)sizeof name + 1 >= CURSOR_MAX)
-        die("no cursor in %.*s", (int)(length < 200 ? length : 200), text);
-    at += sizeof name - 1;
-    memcpy(client->cursor, at, (size_t)(end - at));
-    client->cursor[end - at] = 0;
-}
-
-static bool has(const char *text, size_t length, const char *word)
-{
-    return memmem(text, length, word, strlen(word)) != NULL;
-}
-
-static void count_event(struct client *client, const char *mark, uint64_t read_at)
-{
-    uint64_t due = strtoull(mark + 2, NULL, 10), sequence = strtoull(mark + 22, NULL, 10);
-    client->count++;
-    client->sum += mark_hash(sequence);
-    client->order = client->order * 0x100000001b3u + mark_hash(sequence);
-    if (client->stays)
-        histogram_add(&delivery_latency, read_at > due ? read_at - due : 0);
-}
-
-static void hear_text(struct client *client, const char *text, size_t length, uint64_t read_at)
-{
-    char join[CURSOR_MAX + 80];
-    const char *mark = memmem(text, length, "@T", 2);
-    if (mark) {
-        keep_cursor(client, text, length);
-        count_event(client, mark, read_at);
-    } else if (has(text, length, "\"type\":\"connected\"")) {
-        int size = sprintf(join, "{\"type\":\"join_room\",\"room\":\"bench.%d\"", client->room);
-        sprintf(join + size, *client->cursor ? ",\"after\":\"%s\"}" : "}", client->cursor);
-        say(client, join);
-    } else if (has(text, length, "\"type\":\"room_joined\"")) {
-        unrecovered += *client->cursor && !has(text, length, "\"recovered\":true");
-        keep_cursor(client, text, length);
-        client->state = READY;
-        opening--;
-        ready++;
-    } else if (has(text, length, "\"type\":\"gap\"")) {
-        totals.gaps++;
-    } else if (has(text, length, "\"type\":\"error\"")) {
-        die("%.*s", (int)(length < 300 ? length : 300), text);
-    }
-}
-
-/* A close frame says when to come back: `retry=MS`. */
-static void hear_close(struct client *client, const char *data, size_t length)
-{
-    const char *retry = memmem(data, length, "retry=", 6);
-    lost(client, retry ? strtoull(retry + 6, NULL, 10) * 1000000 : 0);
-}
-
-static size_t hear_all(struct client *client, const char *data, size_t length, uint64_t read_at)
-{
-    struct frame frame;
-    size_t used = 0, size;
-    if (!client->upgraded) {
-        const char *end = memmem(data, length, "\r\n\r\n", 4);
-        if (!end)
-            return 0;
-        if (strncmp(data, "HTTP/1.1 101", 12) != 0)
-            die("unexpected answer: %.200s", data);
-        client->upgraded = true;
-        used = (size_t)(end + 4 - data);
-    }
-    while (client->state != AWAY && (size = frame_parse(data + used, length - used, &frame))) {
-        if (frame.opcode == 8)
-            hear_close(client, frame.data, frame.length);
-        else
-            hear_text(client, frame.data, frame.length, read_at);
-        used += size;
-    }
-    return used;
-}
-
-static void on_client(struct handler *handler, uint32_t events)
-{
-    struct client *client = (struct client *)handler;
-    size_t old = client->kept_length;
-    (void)events;
-    memcpy(buffer, client->kept, old);
-    ssize_t count = recv(client->fd, buffer + old, BUFFER - 1 - old, 0);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (count <= 0) {
-        lost(client, 50000000);
-        return;
-    }
-    size_t length = old + (size_t)count;
-    buffer[length] = 0;
-    size_t used = hear_all(client, buffer, length, now_ns());
-    if (client->state == AWAY)
-        return;
-    client->kept_length = length - used;
-    client->kept = realloc(client->kept, client->kept_length + 1);
-    memcpy(client->kept, buffer + used, client->kept_length);
-}
-
 /* ---- coming and going ---- */
-
-static void come(struct client *client, int port)
-{
-    char request[SUBSCRIBE_MAX];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (client->fd < 0)
-        die("socket: %s", strerror(errno));
-    setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    size_t length = write_subscribe(request, client->room);
-    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        send(client->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) {
-        close(client->fd); /* nobody listens there yet */
-        client->again_at = now_ns() + 50000000;
-        return;
-    }
-    fcntl(client->fd, F_SETFL, fcntl(client->fd, F_GETFL) | O_NONBLOCK);
-    client->upgraded = false;
-    client->state = OPENING;
-    opening++;
-    client->handler.on_ready = on_client;
-    loop_watch(client->fd, EPOLLIN, &client->handler);
-}
 
 /* Opens those that are away and may come, so many at once. */
 static void come_all(int port, int most)
 {
     uint64_t now = now_ns();
-    for (int i = 0; i < cut_count + stay_count && opening < most; i++)
+    for (int i = 0; i < cut_count + stay_count && tally.opening < most; i++)
         if (clients[i].state == AWAY && clients[i].again_at <= now)
-            come(&clients[i], clients[i].stays ? options.publish_port : port);
+            client_come(&clients[i], clients[i].stays ? options.publish_port : port);
+}
+
+/* Whether the clients' process has ended, be it that nobody has looked yet. */
+static bool has_ended(void)
+{
+    char path[40], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", kill_pid);
+    FILE *file = fopen(path, "r");
+    if (file) {
+        (void)!fscanf(file, "%*d (%*[^)]) %c", &state);
+        fclose(file);
+    }
+    return state == 'Z';
 }
 
 static void run_until(uint64_t end, int port, int most, bool until_ready)
 {
     uint64_t step = (uint64_t)(1e9 / rate), patience = now_ns() + 60000000000u;
-    for (uint64_t now = now_ns(); now < end || (until_ready && ready < cut_count + stay_count); now = now_ns()) {
+    for (uint64_t now = now_ns(); now < end || (until_ready && tally.ready < cut_count + stay_count); now = now_ns()) {
         if (now > patience)
-            die("only %d are back after a minute", ready);
+            die("only %d are back after a minute", tally.ready);
         while (next_due && next_due <= now && publish(next_due))
             next_due += step;
-        if (ready + opening < cut_count + stay_count)
+        if (tally.ending && !ended_at && has_ended())
+            ended_at = now;
+        if (tally.ready + tally.opening < cut_count + stay_count)
             come_all(port, most);
         loop_run(now + 2000000);
     }
@@ -262,11 +98,11 @@ static void run_until(uint64_t end, int port, int most, bool until_ready)
 
 static void strike(void)
 {
-    ending = kill_signal != 0;
-    if (ending && kill(kill_pid, kill_signal) < 0)
+    tally.ending = kill_signal != 0;
+    if (tally.ending && kill(kill_pid, kill_signal) < 0)
         die("kill: %s", strerror(errno));
-    for (int i = 0; i < cut_count && !ending; i++)
-        leave(&clients[i], 0);
+    for (int i = 0; i < cut_count && !tally.ending; i++)
+        client_leave(&clients[i], 0);
 }
 
 /* ---- the verdict ---- */
@@ -295,7 +131,7 @@ static void parse_options(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, 0, 'p'}, {"resume-port", 1, 0, 'r'}, {"publish-port", 1, 0, 'q'}, {"key", 1, 0, 'k'},
         {"clients", 1, 0, 'n'}, {"others", 1, 0, 'm'}, {"rooms", 1, 0, 'o'}, {"rate", 1, 0, 'e'},
-        {"seconds", 1, 0, 's'}, {"signal", 1, 0, 'g'}, {"pid", 1, 0, 'i'}, {"server", 1, 0, 'S'}, {0, 0, 0, 0},
+        {"seconds", 1, 0, 's'}, {"mode", 1, 0, 'M'}, {"signal", 1, 0, 'g'}, {"pid", 1, 0, 'i'}, {"server", 1, 0, 'S'}, {0, 0, 0, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1)
@@ -309,6 +145,7 @@ static void parse_options(int argc, char **argv)
         case 'o': options.rooms = atoi(optarg); break;
         case 'e': rate = atof(optarg); break;
         case 's': seconds = atof(optarg); break;
+        case 'M': options.mode = strcmp(optarg, "sse") == 0 ? MODE_SSE : MODE_WS; break;
         case 'g': kill_signal = atoi(optarg); break;
         case 'i': kill_pid = atoi(optarg); break;
         case 'S':
@@ -355,8 +192,8 @@ int main(int argc, char **argv)
 
     uint64_t began = now_ns();
     strike();
-    if (ending) /* until the process has let go of all */
-        while (gone < cut_count)
+    if (tally.ending) /* until the process has let go of all */
+        while (tally.gone < cut_count)
             run_until(now_ns() + 2000000, resume_port, HANDSHAKES, false);
     run_until(0, resume_port, HANDSHAKES, true);
     double back = (double)(now_ns() - began) / 1e9;
@@ -369,12 +206,13 @@ int main(int argc, char **argv)
     for (uint64_t end = now_ns() + 10000000000u; now_ns() < end && (publisher_busy() || wrong(false));)
         loop_run(now_ns() + 10000000);
 
+    double ended = ended_at ? (double)(ended_at - began) / 1e9 : 0;
     double idle = (double)(from.run_ns - idle_from.run_ns) / 1e3 / seconds * back;
     double cpu = ((double)(to.run_ns - from.run_ns) / 1e3 - idle) / cut_count;
     int lost_any = wrong(false), disordered = wrong(true);
-    printf("\"clients\":%d,\"others\":%d,\"rooms\":%d,\"events\":%" PRIu64 ",\"back_s\":%.2f,\"server_us_per_client\":%.0f,",
-           cut_count, stay_count, options.rooms, published.acked, back, cpu);
+    printf("\"clients\":%d,\"others\":%d,\"rooms\":%d,\"events\":%" PRIu64 ",\"back_s\":%.2f,\"ended_s\":%.2f,"
+           "\"server_us_per_client\":%.0f,", cut_count, stay_count, options.rooms, published.acked, back, ended, cpu);
     printf("\"wrong\":%d,\"disordered\":%d,\"gaps\":%" PRIu64 ",\"unrecovered\":%d,\"rejected\":%" PRIu64 "}\n", lost_any,
-           disordered, totals.gaps, unrecovered, published.rejected);
-    return lost_any || disordered || totals.gaps || unrecovered ? 2 : 0;
+           disordered, totals.gaps, tally.unrecovered, published.rejected);
+    return lost_any || disordered || totals.gaps || tally.unrecovered ? 2 : 0;
 }

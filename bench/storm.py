@@ -1,15 +1,17 @@
 """The resume storm: thousands of clients are cut at once and come back with their cursors, while events go on.
 
     python -m bench.storm [--clients 5000] [--others 200] [--rooms 50] [--rate 200] [--seconds 5] [--scenario NAME]...
+        [--mode ws|sse]...
 
-Prints a JSON line per scenario (bench/README.md names the fields). Exits with 1 when a client didn't get each event of
-its room exactly once and in order, or the store was read for each of them.
+Prints a JSON line per scenario and transport (bench/README.md names the fields). Exits with 1 when a client didn't get
+each event of its room exactly once and in order, or the store was read for each of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import json
 import os
 import secrets
@@ -19,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import processes
 from bench.processes import BENCH, BUILD, SERVE_COMMAND, BenchError, Cores, Running
 
 PARTS = ("load_loop.c", "load_wire.c", "load_measure.c", "load_publisher.c", "load_peers.c")
+MODES = ("ws", "sse")
 READS = ("xrange", "xrevrange", "evalsha")
 
 
@@ -54,12 +57,14 @@ class Size:
     rooms: int
     rate: float
     seconds: float
+    mode: str = "ws"
+    """`ws` or `sse`."""
 
 
 def build() -> Path:
     BUILD.mkdir(exist_ok=True)
     program = BUILD / "storm"
-    processes.compile_c(program, [BENCH / "storm.c", *(BENCH / part for part in PARTS)])
+    processes.compile_c(program, [BENCH / "storm.c", BENCH / "storm_clients.c", *(BENCH / part for part in PARTS)])
     return program
 
 
@@ -105,9 +110,9 @@ def play(program: Path, scenario: Scenario, size: Size, cores: Cores) -> dict[st
         first, port = web("storm-first", cores.server)
         second, other = web("storm-second", cores.server) if scenario.elsewhere else (first, port)
         options: dict[str, object] = {
-            "port": port, "resume-port": other, "publish-port": other, "key": key, "clients": size.clients,
-            "others": size.others, "rooms": size.rooms, "rate": size.rate, "seconds": size.seconds,
-            "signal": scenario.signal, "pid": first.popen.pid, "server": second.popen.pid,
+            "mode": size.mode, "port": port, "resume-port": other, "publish-port": other, "key": key,
+            "clients": size.clients, "others": size.others, "rooms": size.rooms, "rate": size.rate,
+            "seconds": size.seconds, "signal": scenario.signal, "pid": first.popen.pid, "server": second.popen.pid,
         }  # fmt: skip
         before = reads(folder / "store.sock")
         with processes.pinned(cores.client):
@@ -121,8 +126,10 @@ def play(program: Path, scenario: Scenario, size: Size, cores: Cores) -> dict[st
         others = reads(folder / "store.sock") - before - int(str(fields["events"]))  # each event is one append
         return {
             "scenario": scenario.name,
+            "mode": size.mode,
             **fields,
             "reads_per_client": round(others / size.clients, 3),
+            "exit_code": first.popen.poll(),
             "failed": done.returncode != 0,
         }
 
@@ -135,6 +142,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200, help="events per second")
     parser.add_argument("--seconds", type=float, default=5, help="of each phase")
     parser.add_argument("--scenario", action="append", choices=[scenario.name for scenario in SCENARIOS])
+    parser.add_argument("--mode", action="append", choices=MODES)
     given = parser.parse_args()
     size = Size(given.clients, given.others, given.rooms, given.rate, given.seconds)
     files = processes.raise_file_limit()
@@ -144,9 +152,9 @@ def main() -> int:
     failed = False
     try:
         program = build()
-        for scenario in SCENARIOS:
+        for scenario, mode in itertools.product(SCENARIOS, given.mode or MODES):
             if not given.scenario or scenario.name in given.scenario:
-                fields = play(program, scenario, size, Cores.pick())
+                fields = play(program, scenario, replace(size, mode=mode), Cores.pick())
                 print(json.dumps(fields), flush=True)
                 failed = failed or bool(fields["failed"]) or float(str(fields["reads_per_client"])) > 0.1
     except BenchError as error:

@@ -1,7 +1,8 @@
-"""The turn: who holds it may change who gets what. One at a time, in the order of asking, but the fan-out hardly waits.
+"""The turn: who has it may change who gets what. The fan-out has it alone; joins, leaves and heartbeats share it.
 
-With thousands of joins in line (a resume storm) a fair lock would make each event wait for all of them; one that always
-let events go first would keep the joins out for as long as the hub is busy. So some of each go by turns.
+What those do with it is one step without a wait in it, so they can't come in between each other, and many may go in one
+tick of the loop. With thousands of joins in line (a resume storm) a fan-out that waited for all of them would be late,
+and one that always went first would keep them out for as long as the hub is busy. So some of them go between two.
 """
 
 import asyncio
@@ -11,63 +12,82 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 OTHERS_BETWEEN: Final = 16
-"""How many joins, leaves and slices of a heartbeat may go before a fan-out that waits."""
+"""How many of those in line go between two fan-outs: in one tick of the loop, as long as their steps take."""
 
 
 class Turn:
-    """A lock with two lines: `fan_out` for the one task that fans out, `take` for everyone else."""
+    """`fan_out` is for the one task that fans out, `take` for everyone else, whose step must not wait for anything."""
 
     def __init__(self) -> None:
-        self._held = False
+        self._fans_out = False
+        self._inside = 0
+        """Others that have the turn, or were told to go and will in the next tick."""
         self._first: asyncio.Future[None] | None = None
         self._others: deque[asyncio.Future[None]] = deque()
-        self._went = 0
 
     @contextlib.asynccontextmanager
     async def fan_out(self) -> AsyncGenerator[None]:
-        if self._held:
+        if self._inside:
             self._first = asyncio.get_running_loop().create_future()
-            self._went = 0
-            await self._granted(self._first)
-        self._held = True
+            await self._told(self._first)
+        self._fans_out = True
         try:
             yield
         finally:
-            self._pass_on()
+            self._leave_fan_out()
 
     @contextlib.asynccontextmanager
     async def take(self) -> AsyncGenerator[None]:
-        if self._held:
+        if self._fans_out or self._first is not None or self._others:
             mine = asyncio.get_running_loop().create_future()
             self._others.append(mine)
-            await self._granted(mine)
-        self._held = True
+            await self._told(mine)
+        else:
+            self._inside += 1
         try:
             yield
         finally:
-            self._pass_on()
+            self._leave()
 
-    async def _granted(self, mine: asyncio.Future[None]) -> None:
+    async def _told(self, mine: asyncio.Future[None]) -> None:
+        """Wait until it may go."""
         try:
             await mine
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():  # it was granted, and goes to the next one
-                self._pass_on()
-            elif mine is self._first:
+            may_go = mine.done() and not mine.cancelled()
+            if mine is self._first:
                 self._first = None
+                if not self._inside:
+                    self._next()
+            elif may_go and self._fans_out:
+                self._leave_fan_out()
+            elif may_go:
+                self._leave()
             raise
 
-    def _pass_on(self) -> None:
-        """Give the turn to whoever is next; it stays held until that one has gone."""
-        while self._others and self._others[0].cancelled():
-            self._others.popleft()
-        if self._first is not None and (self._went >= OTHERS_BETWEEN or not self._others):
-            granted, self._first = self._first, None
-        elif self._others:
-            granted = self._others.popleft()
-            self._went += 1
+    def _leave_fan_out(self) -> None:
+        self._fans_out = False
+        self._let_some_go()
+        if not self._inside:
+            self._next()
+
+    def _leave(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._next()
+
+    def _next(self) -> None:
+        """Nobody has the turn: the fan-out's, if it waits."""
+        if self._first is None:
+            self._let_some_go()
         else:
-            self._held = False
-            return
-        self._held = True
-        granted.set_result(None)
+            granted, self._first = self._first, None
+            self._fans_out = True
+            granted.set_result(None)
+
+    def _let_some_go(self) -> None:
+        while self._others and self._inside < OTHERS_BETWEEN:
+            granted = self._others.popleft()
+            if not granted.cancelled():
+                self._inside += 1
+                granted.set_result(None)

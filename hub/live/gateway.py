@@ -19,6 +19,7 @@ from hub.core.cursor import Mark, Position
 from hub.core.errors import RateLimited
 from hub.live import notices
 from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
+from hub.live.farewells import Farewells
 from hub.live.own import PREFIX, OwnRooms, Step, own_topic
 from hub.live.presence import Presence
 from hub.live.rendered import Rendered
@@ -55,6 +56,7 @@ class Gateway:
         self.rooms = Rooms()
         self.own = OwnRooms()
         self.turn = Turn()
+        self.farewells = Farewells()
         self.rendered = Rendered()
         self._tail = tail
         self._connections: dict[Connection, str] = {}

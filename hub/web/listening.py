@@ -38,6 +38,9 @@ class Listening:
         """The connection is gone."""
         if self._joining is not None:
             self._joining.cancel()
+        self._gateway.farewells.add(self._ended)
+
+    def _ended(self) -> None:
         connection, principal = self._connection, self._connection.principal
         logger().info(
             "stream_ended",

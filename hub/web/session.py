@@ -91,6 +91,9 @@ class Session:
         """The connection is gone."""
         if self._deadline is not None:
             self._deadline.cancel()
+        self._resources.gateway.farewells.add(self._ended)
+
+    def _ended(self) -> None:
         connection, principal = self._connection, self._connection.principal
         logger().info(
             "websocket_ended",

@@ -1,7 +1,7 @@
 """Farewells: what is left to do for connections that were lost, a few in each tick of the loop.
 
-A cut loses thousands in the same tick. Nothing is written to them from that moment on (RawConnection.lost); that they are
-taken from their rooms and logged can wait, and events for everybody else need not.
+A cut loses thousands in the same tick. Nothing is written to them from that moment on (RawConnection.lost); that they
+are taken from their rooms and logged can wait, and events for everybody else need not.
 """
 
 import asyncio

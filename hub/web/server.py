@@ -107,8 +107,8 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
     )
     server = HubServer(config, ready_fd)
     # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
-    # expensive, while the hot path leaves it nothing to find: it may run seldom. What handshakes leave is found young, a
-    # little at a time: everybody waits for a pass.
+    # expensive, while the hot path leaves it nothing to find: it may run seldom. What handshakes leave is found young,
+    # a little at a time, since everybody waits for a pass.
     gc.freeze()
     gc.set_threshold(4_000, 20, 600)
     try:

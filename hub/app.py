@@ -24,6 +24,7 @@ from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
 from hub.store.apps import Apps
+from hub.store.catalogue import Catalogue
 from hub.store.census import Census
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
@@ -50,6 +51,7 @@ from hub.web import (
     deliveries,
     endpoints,
     error_pages,
+    event_types,
     events,
     jobs,
     oauth,
@@ -82,6 +84,7 @@ OPERATIONS: Final = (
     *endpoints.operations,
     *deliveries.operations,
     *jobs.operations,
+    *event_types.operations,
     *apps.operations,
     *api_keys.operations,
     *oauth.operations,
@@ -181,12 +184,14 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         keys = ApiKeys(link, tenants, version, revocations)
         grants = Grants(link, version, revocations)
         access = Access(link, settings.bootstrap_key, version, keys, grants)
+        catalogue = Catalogue(link)
+        await catalogue.look()
         endpoints_store = Endpoints(link, settings, log)
-        reaper = Reaper(tenants, keys, endpoints_store)
+        reaper = Reaper(tenants, keys, endpoints_store, catalogue)
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
-                     Janitor(link, settings), Census(link, settings.delivery_partitions)):  # fmt: skip
+                     catalogue, Janitor(link, settings), Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)
         context = Context(
@@ -206,6 +211,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             figures=Figures(link, settings, endpoints_store),
             jobs=Jobs(link, settings, log, endpoints_store),
             samples=Samples(link, settings, endpoints_store),
+            catalogue=catalogue,
             gateway=gateway,
             limits=Limits(link),
             group=group,

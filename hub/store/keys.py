@@ -100,6 +100,15 @@ def grant(grant_id: str) -> str:
     return f"hub:{{cfg}}:grant:{grant_id}"
 
 
+EVENT_TYPE_VERSIONS: Final = "hub:{cfg}:types"
+"""Hash, app to the version of its catalogue; the field of no name is that of all."""
+
+
+def event_types(app: str) -> str:
+    """Hash, event type to what the catalogue says of it."""
+    return f"hub:{{cfg}}:types:{app}"
+
+
 def app_endpoints(app: str) -> str:
     """Sorted set of an app's endpoint ids; they sort by the time they were made."""
     return f"hub:{{cfg}}:endpoints:{app}"

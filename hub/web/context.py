@@ -11,6 +11,7 @@ from hub.settings import Settings
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
 from hub.store.apps import Apps
+from hub.store.catalogue import Catalogue
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
@@ -45,6 +46,7 @@ class Context(msgspec.Struct, frozen=True):
     figures: Figures
     jobs: Jobs
     samples: Samples
+    catalogue: Catalogue
     gateway: Gateway
     limits: Limits
     group: Group

@@ -74,8 +74,10 @@ async def rotate(call: Call[Rotation]) -> SigningSecrets:
 
 async def test(call: Call[SampleInput]) -> Delivery:
     """A test event is owed to this endpoint alone; the answer is its delivery, to be read again with its attempts."""
-    id = await call.resources.samples.send(call.app, call.path("id"), call.body, None, request_id(call.request))
-    return await call.resources.deliveries.get(call.app, id)
+    resources, app = call.resources, call.app
+    example = await resources.catalogue.example(app, call.body.type)
+    id = await resources.samples.send(app, call.path("id"), call.body, example, request_id(call.request))
+    return await resources.deliveries.get(app, id)
 
 
 async def stats(call: Call[None]) -> EndpointStats:

@@ -12,6 +12,7 @@ from hub.core import event as events
 from hub.core.errors import LogFull, UnsupportedMediaType
 from hub.core.event import Event, EventInput
 from hub.core.origin import Origin, check_traceparent
+from hub.store.catalogue import Checked
 from hub.store.control import send_ephemeral
 from hub.store.log import Appended
 from hub.store.requests import Claim
@@ -59,6 +60,8 @@ async def publish(call: Call[Given]) -> Any:
     if call.principal.publish is not None:
         for event in built:
             call.principal.require_publish(event.topic)
+    if call.resources.catalogue.has(app):
+        await check_types(call.resources, app, given.items, given.is_batch)
     asked, parent = request_id(call.request), check_traceparent(call.request.headers.get("traceparent"))
     with tracing.span("publish", parent, SpanKind.PRODUCER, request=asked, events=len(built)) as at:
         answers = await publish_all(call.resources, app, built, str(Origin(asked, at)), call.claim)
@@ -78,6 +81,13 @@ def _parse(request: Request, body: bytes) -> Given:
     if kind != "application/json":
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not understood; send {' or '.join(_KINDS)}")
     return Given(*events.parse(body))
+
+
+async def check_types(resources: Context, app: str, items: list[EventInput], is_batch: bool = False) -> None:
+    """Raise Invalid unless each event's data is as the catalogue has it for its type."""
+    fields = (f"[{index}].data" if is_batch else "data" for index in range(len(items)))
+    checked = [Checked(item.type, bytes(item.data), field) for item, field in zip(items, fields, strict=True)]
+    await resources.catalogue.check(app, checked)
 
 
 async def publish_all(

@@ -34,7 +34,7 @@ from hub.web.messages import (
     parse,
     reference,
 )
-from hub.web.publish import publish_all
+from hub.web.publish import check_types, publish_all
 from hub.web.sse import MAX_HISTORY
 
 MAX_TYPES: Final = 100
@@ -226,6 +226,8 @@ class Session:
             max_bytes=self._resources.settings.max_event_bytes,
         )
         self._principal.require_publish(built.topic)
+        if self._resources.catalogue.has(self._principal.app):
+            await check_types(self._resources, self._principal.app, [item])
         (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
         self._answer("ack", message.ref, id=done.id, cursor=done.cursor, duplicate=done.duplicate or None)
 

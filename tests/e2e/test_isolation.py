@@ -53,13 +53,14 @@ def ours(hub: Hub) -> Iterator[Estate]:
         sent = posted(client, "/v1/events", {"topic": TOPIC, "type": "a.b", "data": MARK, "id": "ours-first"})
         delivery = until(lambda: listed(client, "/v1/deliveries"), "a delivery is owed")[0]
         job = posted(client, f"/v1/endpoints/{endpoint['id']}/recover", SPAN)
+        client.put("/v1/event-types/ours.type", json={"description": MARK}).raise_for_status()
         form = {"client_id": made["id"], "client_secret": made["key"]}
         asked = {**form, "grant_type": "client_credentials"}
         granted = httpx.post(hub.url("/v1/oauth/token"), data=asked).json()
         signed = posted(client, "/v1/tokens", {"user": USER, "subscribe": ["**"], "presence": ["**"]})["token"]
         ids = {"events": sent["id"], "endpoints": endpoint["id"], "deliveries": delivery["id"], "apps": APP,
                "keys": made["id"], "signing": signing["id"], "jobs": job["id"], "users": USER,
-               "topics": TOPIC}  # fmt: skip
+               "event-types": "ours.type", "topics": TOPIC}  # fmt: skip
         yield Estate(made["key"], signed, form, granted["access_token"], granted["refresh_token"], ids, first["cursor"])
 
 
@@ -92,6 +93,7 @@ def standing(hub: Hub, ours: Estate) -> dict[str, Any]:
         found["secret"] = client.get(f"/v1/endpoints/{ours.ids['endpoints']}/secret").json()["data"]
         found["delivery"] = client.get(f"/v1/deliveries/{ours.ids['deliveries']}").json()["data"]["status"]
         found["signing"] = client.get(f"/v1/apps/{APP}/signing-keys").json()["data"]
+        found["types"] = listed(client, "/v1/event-types")
         found["counts"] = [len(listed(client, path)) for path in ("/v1/keys", "/v1/endpoints", "/v1/deliveries")]
         found["events"] = [event["id"] for event in client.get("/v1/events").json()["data"]]
         for credential in (ours.jwt, ours.access):
@@ -131,6 +133,11 @@ def own_requests(ours: Estate) -> dict[str, list[tuple[str, Any]]]:
             (f"/v1/deliveries?endpoint={ids['endpoints']}", None),
             (f"/v1/deliveries?event={ids['events']}", None),
         ],
+        "GET /v1/event-types": [("/v1/event-types", None), ("/v1/event-types?after=a", None)],
+        "PUT /v1/event-types/{type:path}": [
+            ("/v1/event-types/theirs.type", {}),
+            (f"/v1/event-types/{ids['event-types']}", {"schema": 5}),
+        ],
         "POST /v1/apps": [("/v1/apps", {"id": APP})],
         "GET /v1/apps": [("/v1/apps", None), ("/v1/apps?after=a", None)],
         "POST /v1/keys": [("/v1/keys", {"role": "admin", "app": APP}), ("/v1/keys", {"scopes": ["apps"]})],
@@ -148,7 +155,9 @@ def own_requests(ours: Estate) -> dict[str, list[tuple[str, Any]]]:
     }
 
 
-_NOTHING: Final = Estate("", token(USER), {}, "", "", dict.fromkeys(("events", "endpoints", "keys"), ""), "")
+_NOTHING: Final = Estate(
+    "", token(USER), {}, "", "", dict.fromkeys(("events", "endpoints", "keys", "event-types"), ""), ""
+)
 OWN: Final = frozenset(own_requests(_NOTHING))
 """What works on the caller's own app, whatever it names."""
 

@@ -1,0 +1,53 @@
+"""Routes of the catalogue of event types."""
+
+from typing import Final
+
+from hub.core.errors import Conflict, NotFound
+from hub.core.event_type import EventType, EventTypeInput
+from hub.core.topics import check_type
+from hub.web import query
+from hub.web.auth import scope
+from hub.web.http import Page
+from hub.web.operation import Answer, Body, Call, Operation
+
+AFTER: Final = query.text("after", "The `next_cursor` of the page before.", check_type)
+
+
+async def put(call: Call[EventTypeInput]) -> Answer:
+    """It is written as a whole. With a schema, what is published with this type from now on must be as that says."""
+    written, is_new = await call.resources.catalogue.put(call.app, call.path("type"), call.body)
+    return Answer(written, status=201 if is_new else 200)
+
+
+async def listing(call: Call[None]) -> Page:
+    """By name."""
+    limit = query.LIMIT.of(call.request)
+    found, after = await call.resources.catalogue.page(call.app, limit=limit, after=AFTER.of(call.request))
+    return Page(items=found, limit=limit, next_cursor=after)
+
+
+async def read(call: Call[None]) -> EventType:
+    """What the catalogue says of a type."""
+    return await call.resources.catalogue.get(call.app, call.path("type"))
+
+
+async def delete(call: Call[None]) -> None:
+    """Nothing is checked for this type any more."""
+    await call.resources.catalogue.delete(call.app, call.path("type"))
+
+
+_READ: Final = scope("endpoints:read")
+_WRITE: Final = scope("endpoints:write")
+_PATH: Final = "/v1/event-types/{type:path}"
+operations = (
+    Operation(
+        "GET", "/v1/event-types", listing, "List event types", _READ,
+        query=(AFTER, query.LIMIT), answer=EventType, is_list=True,
+    ),
+    Operation("GET", _PATH, read, "Read one event type", _READ, answer=EventType, errors=(NotFound,)),
+    Operation(
+        "PUT", _PATH, put, "Write an event type", _WRITE,
+        body=Body(EventTypeInput), answer=EventType, errors=(Conflict,),
+    ),
+    Operation("DELETE", _PATH, delete, "Delete an event type", _WRITE, status=204, errors=(NotFound,)),
+)  # fmt: skip

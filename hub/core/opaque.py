@@ -36,3 +36,11 @@ def parse(text: str) -> Opaque | None:
     """The kind and id of a text that has a credential's form, else None."""
     found = _FORM.fullmatch(text)
     return None if found is None else Opaque(found[1], found[2])
+
+
+_CREDENTIAL: Final = re.compile(r"(?:hubsk|hubat|hubrt|tkt|whsec|whsk)_[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+
+
+def hide(text: str) -> str:
+    """A text for the log, with stars for what somebody put there that is a credential."""
+    return _CREDENTIAL.sub("***", text) if len(text) > 24 else text

@@ -87,7 +87,7 @@ class ApiKeys:
         """A key, whose ever it is. Raises NotFound."""
         (found,) = await self._many([key_id])
         if found is None:
-            raise NotFound(f"No API key {key_id[:40]!r}")
+            raise NotFound("No API key has this id")
         return found
 
     async def page(

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
+from hub.core.opaque import hide
 from hub.telemetry import logger
 from hub.web.http import broken, failed
 
@@ -70,13 +71,13 @@ class RequestContext:
             await self._app(scope, receive, answer)
         except Exception:
             if scope["type"] == "websocket":  # HTTP's are answered and logged by on_failure
-                logger().exception("websocket_failed", path=scope["path"], request_id=request_id)
+                logger().exception("websocket_failed", path=hide(scope["path"]), request_id=request_id)
             raise
         finally:
             if scope["path"] not in _QUIET:
                 duration = round((time.perf_counter() - began) * 1000, 2)
                 level = "info" if status < 500 else "warning"
-                getattr(logger(), level)("request", method=scope.get("method", "WS"), path=scope["path"],
+                getattr(logger(), level)("request", method=scope.get("method", "WS"), path=hide(scope["path"]),
                                          status=status, duration_ms=duration, request_id=request_id)  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hub import client, dev, processes, settings, telemetry
+from hub import client, credentials, dev, processes, settings, telemetry
 from hub.group import Group
+from hub.options import Key, Url
 from hub.tail import Feed
 
 app = typer.Typer(
@@ -20,10 +21,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-keys = typer.Typer(help="API keys of the app: make, list, revoke.", no_args_is_help=True)
 endpoints = typer.Typer(help="Webhook endpoints: make, list, delete.", no_args_is_help=True)
 deliveries = typer.Typer(help="Webhook deliveries: list, retry.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
+app.add_typer(credentials.keys, name="keys")
+app.add_typer(credentials.tokens, name="tokens")
+app.add_typer(credentials.apps, name="apps")
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(deliveries, name="deliveries")
 
@@ -32,10 +34,6 @@ DELIVERY = ("id", "event.type", "endpoint", "status", "attempt_count", "next_att
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
 Web = Annotated[int, typer.Option(min=1, max=128, help="How many web processes.")]
-Url = Annotated[str, typer.Option(envvar="HUB_URL", help="The hub's base URL; without it, the hub dev of this folder.")]
-Key = Annotated[
-    str, typer.Option(envvar="HUB_KEY", help="An API key; without it, the one of the hub dev of this folder.")
-]
 
 
 def main() -> None:
@@ -139,29 +137,6 @@ def tail(
         Feed(client.target(url, key), topic or ["**"], type or [], after).follow()
     except KeyboardInterrupt:
         raise SystemExit(0) from None
-
-
-@keys.command("create")
-def create_key(
-    name: str,
-    scope: Annotated[list[str], typer.Option(help="What the key may do, such as events:publish; may be given again.")],
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """Make an API key; it is shown this once."""
-    print(client.create(client.target(url, key), "keys", {"name": name, "scopes": scope})["key"])
-
-
-@keys.command("list")
-def list_keys(url: Url = "", key: Key = "") -> None:
-    """List the app's API keys."""
-    client.table(client.target(url, key), "keys", ("id", "name", "scopes", "created_at"))
-
-
-@keys.command("revoke")
-def revoke_key(key_id: str, url: Url = "", key: Key = "") -> None:
-    """Revoke an API key, at once and everywhere."""
-    client.delete(client.target(url, key), "keys", key_id)
 
 
 @endpoints.command("create")

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +13,10 @@ import msgspec
 from hub import dev
 
 TIMEOUT: Final = 30.0
+
+
+What: TypeAlias = str | tuple[str, ...]
+"""What of the hub's: one part of a path, or several."""
 
 
 class Failure(Exception):
@@ -33,8 +37,9 @@ class Target(msgspec.Struct, frozen=True):
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.key}"}
 
-    def at(self, *path: str) -> str:
-        return "/".join((self.url.rstrip("/"), "v1", *(quote(part, safe="") for part in path)))
+    def at(self, *path: What) -> str:
+        parts = [part for one in path for part in ((one,) if isinstance(one, str) else one)]
+        return "/".join((self.url.rstrip("/"), "v1", *(quote(part, safe="") for part in parts)))
 
 
 def target(url: str, key: str) -> Target:
@@ -54,19 +59,23 @@ def publish(hub: Target, topic: str, type: str, data: str) -> tuple[str, str]:
     return answer["data"]["id"], answer["data"]["cursor"]
 
 
-def create(hub: Target, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def create(hub: Target, what: What, body: Mapping[str, Any]) -> dict[str, Any]:
     return _request("POST", hub, hub.at(what), body)["data"]
 
 
-def delete(hub: Target, what: str, name: str) -> None:
+def change(hub: Target, what: What, name: str, body: Mapping[str, Any]) -> None:
+    _request("PATCH", hub, hub.at(what, name), body)
+
+
+def delete(hub: Target, what: What, name: str) -> None:
     _request("DELETE", hub, hub.at(what, name))
 
 
-def act(hub: Target, what: str, name: str, action: str) -> None:
+def act(hub: Target, what: What, name: str, action: str) -> None:
     _request("POST", hub, hub.at(what, name, action), {})
 
 
-def table(hub: Target, what: str, columns: Sequence[str], query: Mapping[str, str] | None = None) -> None:
+def table(hub: Target, what: What, columns: Sequence[str], query: Mapping[str, str] | None = None) -> None:
     """Print a list's first page: as a table on a terminal, as one JSON line per item elsewhere."""
     answer = _request("GET", hub, hub.at(what), query=query)
     if not sys.stdout.isatty():

@@ -13,6 +13,7 @@ import pytest
 from tests.support.processes import Running, call_hub, hub_command, run_hub
 from tests.support.store import StoreProcess
 from tests.support.waiting import until
+from tests.unit.test_jose import pem
 
 
 class Dev:
@@ -173,6 +174,46 @@ def test_a_key_is_made_listed_used_and_revoked(dev: Dev) -> None:
     assert record["scopes"] == ["events:publish"]
     dev.hub("keys", "revoke", record["id"])
     assert "UNAUTHENTICATED" in dev.hub("publish", "cli.j", "test.event", "1", "--key", key, code=1)
+
+
+def test_a_key_may_have_a_role_an_end_and_another_app(dev: Dev) -> None:
+    dev.hub("keys", "create", "short", "--role", "subscriber", "--ttl", "600", "--app", "cli-tenant")
+    (record,) = [json.loads(line) for line in dev.hub("keys", "list", "--app", "cli-tenant").splitlines()]
+    assert (record["role"], record["app"]) == ("subscriber", "cli-tenant")
+    assert record["expires_at"] is not None
+    assert "VALIDATION_FAILED" in dev.hub("keys", "create", "none", code=1)
+
+
+# -- apps and tokens ---------------------------------------------------------------------------------------------------
+
+
+def test_an_app_is_made_with_an_admin_key_disabled_and_deleted(dev: Dev) -> None:
+    key = dev.hub("apps", "create", "cli-app", "--name", "A tenant").strip()
+    (own,) = [json.loads(line) for line in dev.hub("apps", "list", "--key", key).splitlines()]
+    assert (own["id"], own["name"]) == ("cli-app", "A tenant")
+    signing, secret = dev.hub("apps", "signing-keys", "create", "cli-app", "--key", key).split()
+    assert len(secret) > 32
+    token = dev.hub("tokens", "create", "ann", "--subscribe", "cli.**", "--key", key).strip()
+    assert dev.hub("tokens", "revoke", "--token", token, "--key", key) == ""
+    listed = dev.hub("apps", "signing-keys", "list", "cli-app")
+    assert json.loads(listed)["id"] == signing
+    dev.hub("apps", "signing-keys", "delete", "cli-app", signing)
+    assert "(CONFLICT, HTTP 409)" in dev.hub("tokens", "create", "ann", "--key", key, code=1)
+    dev.hub("apps", "disable", "cli-app")
+    assert "(FORBIDDEN, HTTP 403)" in dev.hub("keys", "list", "--key", key, code=1)
+    dev.hub("apps", "enable", "cli-app")
+    dev.hub("keys", "list", "--key", key)
+    assert "say --yes" in dev.hub("apps", "delete", "cli-app", code=2)
+    dev.hub("apps", "delete", "cli-app", "--yes")
+    assert "(UNAUTHENTICATED, HTTP 401)" in dev.hub("keys", "list", "--key", key, code=1)
+
+
+def test_a_public_key_is_given_as_a_file(dev: Dev) -> None:
+    (dev.folder / "key.pem").write_text(pem("ES256"))
+    assert dev.hub("apps", "signing-keys", "create", "default", "--public-key", "key.pem").startswith("sig_")
+    assert "missing.pem can't be read" in dev.hub(
+        "apps", "signing-keys", "create", "default", "--public-key", "missing.pem", code=2
+    )
 
 
 # -- endpoints, deliveries ---------------------------------------------------------------------------------------------

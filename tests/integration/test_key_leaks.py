@@ -73,6 +73,7 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
     await client.get("/v1/events", headers=auth(made["key"]))
     (await client.delete(f"/v1/keys/{made['id']}")).raise_for_status()
     await client.post("/v1/keys", json={"scopes": ["events:read"], "app": "other"})
+    await tenants(client)
     await client.post("/v1/tokens", json={"user": "ann", "subscribe": ["orders.**"]})
     (await client.post("/v1/tokens/revoke", json={"user": "carl"})).raise_for_status()
     (await client.post("/v1/tickets", json={"user": "ann", "subscribe": ["orders.**"]})).raise_for_status()
@@ -81,6 +82,15 @@ async def run_everything(hub: Hub, client: httpx.AsyncClient, site: Receiver) ->
 
 async def completed(client: httpx.AsyncClient, job: str) -> bool:
     return (await client.get(f"/v1/jobs/{job}")).json()["data"]["status"] == "completed"
+
+
+async def tenants(client: httpx.AsyncClient) -> None:
+    """An app that comes and goes, and a grant of a key."""
+    made = (await client.post("/v1/keys", json={"role": "admin", "app": "gone"})).json()["data"]
+    (await client.post("/v1/apps/gone/signing-keys", json={})).raise_for_status()
+    form, shown = {"grant_type": "client_credentials"}, (made["id"], made["key"])
+    (await client.post("/v1/oauth/token", data=form, auth=shown)).raise_for_status()
+    (await client.delete("/v1/apps/gone")).raise_for_status()
 
 
 async def exhausted(client: httpx.AsyncClient, endpoint: str, count: int) -> bool:
@@ -110,6 +120,10 @@ async def test_no_key_stays_for_ever_unless_it_is_listed_and_none_is_spelled_els
             written = [pattern for pattern in spelled() if any(fnmatchcase(key, pattern) for key in found)]
             assert {keys.log(0).replace("0", "*"), keys.API_KEYS, keys.CONTROL, keys.PRESENCE} <= set(written)
             assert {keys.revoked("*", "*"), keys.ticket("*")} <= set(written)
+            # All that an app owned went with it, but that there was one; grants end by themselves.
+            assert {keys.API_KEYS, keys.APPS, keys.ENDING_APPS, keys.grant("*"), keys.ACCESS_VERSION} <= set(written)
+            assert keys.app_keys("gone") not in found
+            assert all(ttl > 0 for key, ttl in found.items() if is_like(key, [keys.grant("*")]))
             kinds = {key.split(":")[2] for key in found if key.startswith("hub:{d")}
             assert {"o", "hist", "applied", "j", "q", "s"} <= kinds
 

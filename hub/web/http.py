@@ -11,6 +11,7 @@ from starlette.responses import Response
 from hub import metrics
 from hub.core.errors import HubError, PayloadTooLarge, UnsupportedMediaType
 from hub.core.event import now_text
+from hub.core.opaque import hide
 from hub.telemetry import logger
 from hub.web.accept import JSON, PROBLEM, choose
 
@@ -99,7 +100,7 @@ def failed(request: HTTPConnection, exc: HubError) -> Response:
 
 def broken(request: HTTPConnection, exc: Exception) -> Response:
     """The answer to a bug of ours: logged with its trace, answered without it."""
-    logger().error("request_failed", path=request.url.path, request_id=request_id(request), exc_info=exc)
+    logger().error("request_failed", path=hide(request.url.path), request_id=request_id(request), exc_info=exc)
     return failed(request, HubError("The hub failed on this request; its log has the reason under the request id"))
 
 

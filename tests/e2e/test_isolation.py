@@ -161,7 +161,7 @@ _NOTHING: Final = Estate(
 OWN: Final = frozenset(own_requests(_NOTHING))
 """What works on the caller's own app, whatever it names."""
 
-ELSEWHERE: Final = {"GET /v1/stream", "POST /v1/oauth/token", "POST /v1/oauth/revoke"}
+ELSEWHERE: Final = {"GET /v1/stream", "GET /v1/ws", "POST /v1/oauth/token", "POST /v1/oauth/revoke"}
 """What has a test of its own below."""
 
 DEPLOYMENT: Final = {"GET /metrics"}

@@ -83,9 +83,14 @@ static bool has_ended(void)
 static void run_until(uint64_t end, int port, int most, bool until_ready)
 {
     uint64_t step = (uint64_t)(1e9 / rate), patience = now_ns() + 60000000000u;
+    int were = tally.ready;
     for (uint64_t now = now_ns(); now < end || (until_ready && tally.ready < cut_count + stay_count); now = now_ns()) {
-        if (now > patience)
-            die("only %d are back after a minute", tally.ready);
+        if (tally.ready != were) {
+            were = tally.ready;
+            patience = now + 60000000000u;
+        } else if (now > patience) {
+            die("for a minute no one came back to the %d that are", tally.ready);
+        }
         while (next_due && next_due <= now && publish(next_due))
             next_due += step;
         if (tally.ending && !ended_at && has_ended())

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 
 import pytest
 
 from bench import storm
 from bench.processes import Cores
+from hub.processes import WEB_DRAIN
 from tests.support.hub import Hub, publish
 from tests.support.live import WsClient
 from tests.support.waiting import eventually
@@ -88,8 +90,12 @@ async def test_all_who_were_cut_at_once_catch_up_without_a_read_of_the_store_for
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("mode", storm.MODES)
 @pytest.mark.parametrize("scenario", storm.SCENARIOS, ids=lambda scenario: scenario.name)
-def test_five_thousand_come_back_while_others_go_on(scenario: storm.Scenario) -> None:
-    fields = storm.play(storm.build(), scenario, storm.Size(5000, 200, 50, 200, 3), Cores.pick())
+def test_five_thousand_come_back_while_others_go_on(scenario: storm.Scenario, mode: str) -> None:
+    fields = storm.play(storm.build(), scenario, storm.Size(5000, 200, 50, 200, 3, mode), Cores.pick())
     assert not fields["failed"], fields
     assert float(str(fields["reads_per_client"])) < 0.1
+    if scenario.signal == signal.SIGTERM:
+        assert fields["exit_code"] == 0
+        assert 0 < float(str(fields["ended_s"])) < WEB_DRAIN + 0.5  # HUB_DRAIN_WAIT

@@ -58,6 +58,7 @@ from hub.web import (
     ops,
     poll,
     publish,
+    reference,
     sse,
     static_files,
     tickets,
@@ -75,7 +76,7 @@ from hub.web.server import serve
 from hub.web.tokens import Tokens
 from hub.web.versions import VERSIONS, ApiVersion, Versioned
 
-OPERATIONS: Final = (
+OPERATIONS: Final = reference.with_documents((
     *publish.operations,
     *events.operations,
     *sse.operations,
@@ -95,7 +96,7 @@ OPERATIONS: Final = (
     *ops.operations,
     *error_pages.operations,
     *static_files.operations,
-)
+))  # fmt: skip
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
 

@@ -115,9 +115,12 @@ _ADMIN: Final = scope("admin")
 operations = (
     Operation(
         "POST", "/v1/tokens", create_token, "Sign a token", _ADMIN,
-        body=Body(TokenInput), answer=Token, status=201, errors=(Conflict,),
+        body=Body(TokenInput, example={"user": "ann", "subscribe": ["orders.**"], "publish": ["chat.*"], "ttl": 600}),
+        answer=Token, status=201, errors=(Conflict,),
     ),
     Operation(
-        "POST", "/v1/tokens/revoke", revoke_token, "Revoke a token", _ADMIN, body=Body(RevokeInput), answer=Revoked
+        "POST", "/v1/tokens/revoke", revoke_token, "Revoke a token", _ADMIN,
+        body=Body(RevokeInput, example={"user": "ann"}),
+        answer=Revoked
     ),
 )  # fmt: skip

@@ -157,7 +157,8 @@ _ADMIN: Final = scope("admin")
 operations = (
     Operation(
         "POST", "/v1/keys", create_key, "Make an API key", _ADMIN,
-        body=Body(KeyInput), answer=NewKey, status=201, errors=(Conflict, NotFound),
+        body=Body(KeyInput, example={"name": "shop", "role": "publisher", "ttl": 86400}),
+        answer=NewKey, status=201, errors=(Conflict, NotFound),
     ),
     Operation(
         "GET", "/v1/keys", list_keys, "List API keys", _ADMIN,

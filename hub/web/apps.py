@@ -162,7 +162,7 @@ _APPS: Final = scope(ALL_APPS)
 operations = (
     Operation(
         "POST", "/v1/apps", create_app, "Make an app", _APPS,
-        body=Body(AppInput), answer=AppOut, status=201, errors=(Conflict,),
+        body=Body(AppInput, example={"id": "shop", "name": "The shop"}), answer=AppOut, status=201, errors=(Conflict,),
     ),
     Operation(
         "GET", "/v1/apps", list_apps, "List apps", _ADMIN,
@@ -171,14 +171,15 @@ operations = (
     Operation("GET", "/v1/apps/{id}", read_app, "Read an app", _ADMIN, answer=AppOut, errors=(NotFound,)),
     Operation(
         "PATCH", "/v1/apps/{id}", update_app, "Change, disable or enable an app", _ADMIN,
-        body=Body(AppPatch), answer=AppOut, errors=(NotFound, Conflict),
+        body=Body(AppPatch, example={"name": "The shop in Bern"}), answer=AppOut, errors=(NotFound, Conflict),
     ),
     Operation(
         "DELETE", "/v1/apps/{id}", delete_app, "Delete an app", _APPS, answer=DeletedApp, errors=(NotFound, Conflict)
     ),
     Operation(
         "POST", "/v1/apps/{id}/signing-keys", create_signing_key, "Give an app a key that signs tokens", _ADMIN,
-        body=Body(SigningKeyInput), answer=NewSigningKey, status=201, errors=(NotFound, Conflict, NotConfigured),
+        body=Body(SigningKeyInput, example={"secret": "a-secret-that-the-app-shares-with-us"}),
+        answer=NewSigningKey, status=201, errors=(NotFound, Conflict, NotConfigured),
     ),
     Operation(
         "GET", "/v1/apps/{id}/signing-keys", list_signing_keys, "List an app's signing keys", _ADMIN,

@@ -16,13 +16,15 @@ class Credential(NamedTuple):
     """Who may call an operation: the rule in the documents' words, and the check.
 
     `check` returns who calls, None where that is open to all; it raises Unauthenticated, Forbidden. `scope` is what an
-    API key must have. `in_url` says that the credential may also be `?token=` or `?ticket=`.
+    API key must have. `in_url` says that the credential may also be `?token=` or `?ticket=`. `scheme` names how it is
+    sent, among the documents' security schemes.
     """
 
     rule: str
     check: Callable[[HTTPConnection], Awaitable[Principal | None]]
     scope: str | None = None
     in_url: bool = False
+    scheme: str = "bearer"
 
 
 def scope(name: str) -> Credential:
@@ -134,7 +136,7 @@ def _required(principal: Principal | None) -> Principal:
 
 
 OPEN: Final = Credential("", _open)
-CLIENT: Final = Credential("a client's id and secret", _open)
+CLIENT: Final = Credential("a client's id and secret", _open, scheme="client")
 """An OAuth client, which the operation itself checks: RFC 6749 says how it is refused."""
 HOLDER: Final = Credential("a key or a token", _holder)
 LIVE: Final = Credential("`events:subscribe` or a token", _live, "events:subscribe", in_url=True)

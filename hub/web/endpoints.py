@@ -90,7 +90,8 @@ _WRITE: Final = scope("endpoints:write")
 operations = (
     Operation(
         "POST", "/v1/endpoints", create, "Register a webhook", _WRITE,
-        body=Body(EndpointInput), answer=NewEndpoint, status=201, errors=(EndpointUrlForbidden, NotConfigured),
+        body=Body(EndpointInput, example={"url": "https://partner.example/hooks", "types": ["order.*"]}),
+        answer=NewEndpoint, status=201, errors=(EndpointUrlForbidden, NotConfigured),
     ),
     Operation(
         "GET", "/v1/endpoints", listing, "List endpoints", _READ,
@@ -99,7 +100,8 @@ operations = (
     Operation("GET", "/v1/endpoints/{id}", read, "Read one endpoint", _READ, answer=Endpoint, errors=(NotFound,)),
     Operation(
         "PATCH", "/v1/endpoints/{id}", update, "Change an endpoint", _WRITE,
-        body=Body(EndpointPatch, media=("application/json", "application/merge-patch+json")),
+        body=Body(EndpointPatch, media=("application/json", "application/merge-patch+json"),
+                  example={"description": "orders to the warehouse", "max_in_flight": 5}),
         answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict), conditional=True,
     ),
     Operation(
@@ -112,11 +114,12 @@ operations = (
     ),
     Operation(
         "POST", "/v1/endpoints/{id}/secret/rotate", rotate, "Rotate an endpoint's secret", _WRITE,
-        body=Body(Rotation), answer=SigningSecrets, errors=(NotFound, Conflict, NotConfigured),
+        body=Body(Rotation, example={"grace": 3600}), answer=SigningSecrets, errors=(NotFound, Conflict, NotConfigured),
     ),
     Operation(
         "POST", "/v1/endpoints/{id}/test", test, "Send a test event", _WRITE,
-        body=Body(SampleInput), answer=Delivery, status=202, errors=(NotFound, Conflict),
+        body=Body(SampleInput, example={"type": "order.created"}),
+        answer=Delivery, status=202, errors=(NotFound, Conflict),
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/stats", stats, "Read an endpoint's figures", _READ,

@@ -47,7 +47,8 @@ operations = (
     Operation("GET", _PATH, read, "Read one event type", _READ, answer=EventType, errors=(NotFound,)),
     Operation(
         "PUT", _PATH, put, "Write an event type", _WRITE,
-        body=Body(EventTypeInput), answer=EventType, errors=(Conflict,),
+        body=Body(EventTypeInput, example={"description": "an order came in", "example": {"total": 99}}),
+        answer=EventType, errors=(Conflict,), more_answers={"201": {"description": "The type is new."}},
     ),
     Operation("DELETE", _PATH, delete, "Delete an event type", _WRITE, status=204, errors=(NotFound,)),
 )  # fmt: skip

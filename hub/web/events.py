@@ -20,7 +20,7 @@ BEFORE: Final = query.cursor("before", "Only events before this cursor.")
 ORDER: Final = query.choice("order", "Oldest or newest first.", "asc", "desc", default="asc")
 
 
-class EventOut(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event, with its cursor beside it."""
 
     id: str
@@ -67,7 +67,7 @@ _READ: Final = scope("events:read")
 operations = (
     Operation(
         "GET", "/v1/events", list_events, "List the log", _READ,
-        query=(TOPIC, TYPES, AFTER, BEFORE, query.LIMIT, ORDER), answer=EventOut, is_list=True, errors=(InvalidCursor,),
+        query=(TOPIC, TYPES, AFTER, BEFORE, query.LIMIT, ORDER), answer=Event, is_list=True, errors=(InvalidCursor,),
     ),
-    Operation("GET", "/v1/events/{id:path}", read_event, "Read one event", _READ, answer=EventOut, errors=(NotFound,)),
+    Operation("GET", "/v1/events/{id:path}", read_event, "Read one event", _READ, answer=Event, errors=(NotFound,)),
 )  # fmt: skip

@@ -42,11 +42,11 @@ _WRITE: Final = scope("endpoints:write")
 operations = (
     Operation(
         "POST", "/v1/endpoints/{id}/recover", recover, "Recover what failed", _WRITE,
-        body=Body(Span), answer=Job, status=202, errors=(NotFound, Conflict),
+        body=Body(Span, example={"since": "2026-01-31T08:00:00Z"}), answer=Job, status=202, errors=(NotFound, Conflict),
     ),
     Operation(
         "POST", "/v1/endpoints/{id}/replay", replay, "Replay what matched", _WRITE,
-        body=Body(Span), answer=Job, status=202, errors=(NotFound, Conflict),
+        body=Body(Span, example={"since": "2026-01-31T08:00:00Z"}), answer=Job, status=202, errors=(NotFound, Conflict),
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/jobs", listing, "List an endpoint's jobs", _READ,

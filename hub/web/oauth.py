@@ -5,7 +5,7 @@ objects, as the RFCs have them, so that their libraries work here.
 """
 
 import base64
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
@@ -22,6 +22,7 @@ from hub.web.operation import Body, Call, Operation
 FORM: Final = "application/x-www-form-urlencoded"
 _HEADERS: Final = {"cache-control": "no-store", "pragma": "no-cache"}
 _MOST_FIELDS: Final = 20
+_FIELDS: Final = ("grant_type", "scope", "refresh_token", "token", "client_id", "client_secret")
 
 
 class AccessToken(msgspec.Struct, frozen=True):
@@ -150,11 +151,18 @@ def _raw(_request: Request, raw: bytes) -> bytes:
     return raw
 
 
-_BODY: Final[Body[Any]] = Body(bytes, media=None, limit=16 * 1024, parse=_raw)
+def _body(fields: dict[str, str]) -> Body[bytes]:
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in _FIELDS}}
+    return Body(bytes, media=None, limit=16 * 1024, parse=_raw, example=fields, form=schema)
+
+
 operations = (
     Operation(
         "POST", "/v1/oauth/token", token, "Get an access token", CLIENT,
-        body=_BODY, answer=AccessToken, media="application/json", keyed=False,
+        body=_body({"grant_type": "client_credentials"}), answer=AccessToken, media="application/json", keyed=False,
     ),
-    Operation("POST", "/v1/oauth/revoke", revoke, "Revoke an access or refresh token", CLIENT, body=_BODY, keyed=False),
+    Operation(
+        "POST", "/v1/oauth/revoke", revoke, "Revoke an access or refresh token", CLIENT,
+        body=_body({"token": "a-refresh-token"}), keyed=False,
+    ),
 )  # fmt: skip

@@ -4,7 +4,7 @@ A request passes authenticate → limit → read → idempotency → decode → 
 else, so a handler holds only what its operation is about, and the documents are made from the same declarations.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -17,10 +17,12 @@ from starlette.types import Receive, Scope, Send
 from hub.core.claims import Principal
 from hub.core.errors import (
     HubError,
+    IdempotencyKeyReused,
     Invalid,
     MethodNotAllowed,
     NotAcceptable,
     PreconditionFailed,
+    RequestInProgress,
     Unauthenticated,
     from_msgspec,
 )
@@ -39,15 +41,19 @@ FIELDS: Final = text("fields", "Only these fields of the data, comma-separated: 
 """A parameter of every read."""
 KEYED: Final = frozenset({"POST", "PATCH"})
 """Methods whose operations take an Idempotency-Key."""
+KEYED_ERRORS: Final = (IdempotencyKeyReused, RequestInProgress)
+"""What those can raise for it."""
 
 
 class Body(Generic[B]):
     """What a request's body may be: a msgspec type in JSON, or what `parse` makes of the bytes.
 
-    `media` lists the types that are accepted; None leaves that to `parse`. `limit` is in bytes.
+    `media` lists the types that are accepted; None leaves that to `parse`. `limit` is in bytes. For the documents,
+    `documented` is the type where `shape` isn't what is sent, `example` a body that works, and `also` has other media,
+    and `form` is the JSON Schema of a form, which then is the only one.
     """
 
-    __slots__ = ("_decode", "limit", "media", "parse", "shape")
+    __slots__ = ("_decode", "also", "documented", "example", "form", "limit", "media", "parse", "shape")
 
     def __init__(
         self,
@@ -56,12 +62,27 @@ class Body(Generic[B]):
         media: tuple[str, ...] | None = (JSON,),
         limit: int = MAX_BODY,
         parse: Callable[[Request, bytes], B] | None = None,
+        documented: Any = None,
+        example: Any = None,
+        also: Mapping[str, Any] | None = None,
+        form: Mapping[str, Any] | None = None,
     ) -> None:
         self.shape = shape
+        self.documented = shape if parse is None else documented
+        self.example = example
+        self.also = also or {}
+        self.form = form
         self.media = media
         self.limit = limit
         self.parse = parse
         self._decode = msgspec.json.Decoder(shape).decode
+
+    @property
+    def required(self) -> bool:
+        """Whether an empty body can't be one."""
+        if self.parse is not None or not issubclass(self.shape, msgspec.Struct):
+            return True
+        return any(field.required for field in msgspec.structs.fields(self.shape))
 
     async def read(self, request: Request) -> bytes:
         """The body's bytes. Raises UnsupportedMediaType, PayloadTooLarge."""
@@ -142,6 +163,7 @@ class Operation:
     answer isn't the JSON envelope, and then goes out as it is. `errors` are those beyond what `access`, `body` and the
     stages can raise. `keyed` says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
     One that isn't `recorded` knows a repeated request itself. `conditional` says that the handler checks `If-Match`.
+    `more_answers` is for the documents: OpenAPI's responses by status.
     """
 
     method: str
@@ -159,6 +181,7 @@ class Operation:
     keyed: bool | None = None
     conditional: bool = False
     recorded: bool = True
+    more_answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     known: frozenset[str] = field(init=False)
     offers: tuple[str, ...] = field(init=False)
 

@@ -74,6 +74,15 @@ SCRAPER: Final = Credential(f"`HUB_METRICS_KEY`, or `{ALL_APPS}`", _check_scrape
 _JSON: Final = "application/json"
 operations = (
     Operation("GET", "/health/live", live, "Is the process alive?", OPEN, answer=Health, media=_JSON),
-    Operation("GET", "/health/ready", ready, "Can an event travel now?", OPEN, answer=Health, media=_JSON),
+    Operation(
+        "GET",
+        "/health/ready",
+        ready,
+        "Can an event travel now?",
+        OPEN,
+        answer=Health,
+        media=_JSON,
+        more_answers={"503": {"description": "Not now: `faults` says what is wrong."}},
+    ),
     Operation("GET", "/metrics", metrics, "Metrics", SCRAPER, answer=str, media="text/plain"),
 )

@@ -16,7 +16,7 @@ from hub.live.replay import Start
 from hub.live.rooms import RoomKey
 from hub.web import query
 from hub.web.auth import LIVE
-from hub.web.events import EventOut
+from hub.web.events import Event
 from hub.web.http import Page
 from hub.web.operation import Call, Operation
 from hub.web.selection import TOPICS, TYPES, selection
@@ -100,6 +100,6 @@ operations = (
     Operation(
         "GET", "/v1/poll", poll, "Poll for events", LIVE,
         query=(TOPICS, TYPES, AFTER, HOW_LONG, LIMIT, query.TOKEN, query.TICKET),
-        answer=EventOut, is_list=True, errors=(InvalidCursor,),
+        answer=Event, is_list=True, errors=(InvalidCursor,),
     ),
 )  # fmt: skip

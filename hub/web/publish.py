@@ -22,6 +22,12 @@ from hub.web.http import content_type, now_ms, request_id
 from hub.web.idempotency import REPLAY
 from hub.web.operation import Body, Call, Operation
 
+_CLOUD_EVENT: Final = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {"specversion": {"const": "1.0"}, **{name: {"type": "string"} for name in ("id", "source", "type")}},
+    "description": "A CloudEvent (1.0). Its topic is the extension `topic`, else `subject`, else the type.",
+}
 _KINDS: Final = ("application/json", cloudevents.STRUCTURED, cloudevents.BATCH)
 
 
@@ -137,7 +143,11 @@ def _ephemeral(event: Event, duplicate: bool) -> Published:
 operations = (
     Operation(
         "POST", "/v1/events", publish, "Publish events", scope("events:publish"),
-        body=Body(Given, media=None, limit=events.MAX_BATCH_BYTES, parse=_parse),
+        body=Body(Given, media=None, limit=events.MAX_BATCH_BYTES, parse=_parse,
+                  documented=EventInput | list[EventInput],
+                  example={"topic": "orders.42", "type": "order.created", "data": {"total": 99}},
+                  also={cloudevents.STRUCTURED: {"schema": _CLOUD_EVENT},
+                        cloudevents.BATCH: {"schema": {"type": "array", "items": _CLOUD_EVENT}}}),
         answer=Published | list[Published], status=202, errors=(LogFull,), recorded=False,
     ),
 )  # fmt: skip

@@ -92,7 +92,9 @@ def number(name: str, description: str, *, default: int, least: int = 1, most: i
             raise Invalid.field(name, f"{text[:40]!r} is not a number from {least} to {most}")
         return int(text)
 
-    schema = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+    schema: dict[str, Any] = {"type": "integer", "minimum": least, "maximum": most}
+    if least <= default <= most:  # else absence means something of its own
+        schema["default"] = default
     return Param(name, description, schema, parse)
 
 

@@ -53,6 +53,7 @@ def _granted(caller: Principal, given: TokenInput) -> tuple[Principal, float]:
 operations = (
     Operation(
         "POST", "/v1/tickets", create_ticket, "Make a ticket for a URL", HOLDER._replace(rule="`admin` or a token"),
-        body=Body(TokenInput), answer=Ticket, status=201,
+        body=Body(TokenInput, example={"user": "ann", "subscribe": ["orders.**"], "ttl": 600}),
+        answer=Ticket, status=201,
     ),
 )  # fmt: skip

@@ -59,6 +59,6 @@ def disconnector(gateway: Gateway) -> Callable[[Notice], None]:
 operations = (
     Operation(
         "POST", "/v1/users/{user:path}/disconnect", disconnect, "Disconnect a user", scope("admin"),
-        body=Body(Disconnect), answer=DisconnectedUser, status=202,
+        body=Body(Disconnect, example={"reason": "signed out"}), answer=DisconnectedUser, status=202,
     ),
 )  # fmt: skip

@@ -1,0 +1,97 @@
+"""The OpenAPI document: valid, and neither more nor less than the routes, errors and headers of the code."""
+
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.routing import Route, WebSocketRoute
+
+from hub.app import OPERATIONS, TOLD, create_app
+from hub.core.errors import HubError
+from hub.settings import load
+from hub.store import outbox
+from hub.web.document_parts import OPERATIONAL
+from hub.web.error_pages import all_errors
+from hub.web.openapi import document, operation_id
+from hub.web.operation import Operation, Resource
+
+DOCUMENT: dict[str, Any] = document(OPERATIONS)
+BODIES = [operation for operation in OPERATIONS if operation.body is not None and operation.body.example is not None]
+
+
+def described() -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+
+
+def test_the_document_is_valid() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_route_of_the_app_is_described_and_nothing_else() -> None:
+    served: set[tuple[str, str]] = set()
+    for route in create_app(load({})).routes:
+        if isinstance(route, WebSocketRoute):  # described by the operation on the same path
+            served.add(("GET", route.path))
+            continue
+        assert isinstance(route, Route)
+        assert isinstance(route.endpoint, Resource), f"{route.path} is not declared as an operation"
+        path = re.sub(r":[a-z]+}", "}", route.path)
+        served |= {(method, path) for method in route.endpoint.operations if method != "HEAD"}
+    assert served == described()
+
+
+@pytest.mark.parametrize("error", list(all_errors()), ids=lambda error: error.code)
+def test_every_error_is_among_the_codes_and_some_operation_or_stage_answers_it(error: type[HubError]) -> None:
+    assert error.code in DOCUMENT["components"]["schemas"]["ErrorCode"]["enum"]
+    answered = {code for name in DOCUMENT["components"]["responses"] for code in name.split(".")}
+    assert error.code in answered | {"METHOD_NOT_ALLOWED"}, "name it among some operation's errors"
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_every_header_that_pages_may_read_is_described(name: str) -> None:
+    assert name in DOCUMENT["components"]["headers"]
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in re.findall(r"'\$ref': '#/([^']+)'", str(DOCUMENT)):
+        node: Any = DOCUMENT
+        for step in reference.split("/"):
+            node = node[step]
+
+
+def test_no_two_operations_are_called_the_same() -> None:
+    ids = [operation_id(operation) for operation in OPERATIONS]
+    assert sorted(ids) == sorted(set(ids))
+    assert all(re.fullmatch(r"[a-z]+[A-Za-z]+", one) for one in ids)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=operation_id)
+def test_every_operation_says_what_it_does(operation: Operation) -> None:
+    made = DOCUMENT["paths"][re.sub(r":[a-z]+}", "}", operation.path)][operation.method.lower()]
+    assert len(made["summary"]) > 3
+    assert made["description"]
+    assert all(answer.get("description") or "$ref" in answer for answer in made["responses"].values())
+    assert {"400", "406", "429", "500"} <= made["responses"].keys()
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.body is not None], ids=operation_id)
+def test_every_body_has_an_example(operation: Operation) -> None:
+    assert operation.body is not None
+    assert operation.body.example is not None
+
+
+@pytest.mark.parametrize("operation", BODIES, ids=operation_id)
+def test_every_example_fits_its_schema(operation: Operation) -> None:
+    assert operation.body is not None
+    made = DOCUMENT["paths"][re.sub(r":[a-z]+}", "}", operation.path)][operation.method.lower()]
+    for content in made["requestBody"]["content"].values():
+        if "example" in content:
+            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            jsonschema.validate(content["example"], schema, jsonschema.Draft202012Validator)
+
+
+def test_every_event_of_the_hubs_own_is_a_webhook() -> None:
+    assert outbox.FILTER_FAILED in OPERATIONAL
+    assert DOCUMENT["webhooks"].keys() == {"event", *OPERATIONAL}

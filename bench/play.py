@@ -16,6 +16,7 @@ from bench.report import AS_HUB, HALF, SATURATED, Measurement, parse
 from bench.scenarios import (
     ADDED_BYTES,
     BARE,
+    BY_SCENARIO,
     EVENT_BYTES,
     FALLBACK_DELIVERY_BYTES,
     FANOUT,
@@ -25,6 +26,7 @@ from bench.scenarios import (
     LIMIT,
     LIMIT_JOIN,
     NCHAN,
+    SEND,
     SOCKETIO,
     WS,
     Pace,
@@ -61,7 +63,7 @@ def open_peer(run: Run, scenario: Scenario, name: str) -> Generator[Peer]:
         elif name in (LIMIT, LIMIT_JOIN):
             opening = processes.limit(run.programs.limit, scenario.mode, cores.server, join=name == LIMIT_JOIN)
         else:
-            opening = processes.hub(folder, cores, run.serve_command, split=name == FANOUT)
+            opening = processes.hub(folder, cores, run.serve_command, split=name == FANOUT, ring=name != SEND)
         with opening as peer:
             yield peer
 
@@ -135,7 +137,7 @@ def measure(run: Run, scenario: Scenario, name: str, size: int, hub: dict[str, M
 
 def size_for(run: Run, scenario: Scenario, name: str, hub: dict[str, Measurement]) -> int:
     """Bytes of an event as it is published to a peer; the limit server sends as many per delivery as the Hub did."""
-    if name in (HUB, FANOUT) or scenario.publishes_only:
+    if name in (HUB, SEND, FANOUT) or scenario.publishes_only:
         return run.event_bytes - ADDED_BYTES
     if name in (LIMIT, LIMIT_JOIN):
         delivered = hub[SATURATED]["bytes_per_delivery"] if SATURATED in hub else FALLBACK_DELIVERY_BYTES
@@ -143,13 +145,20 @@ def size_for(run: Run, scenario: Scenario, name: str, hub: dict[str, Measurement
     return run.event_bytes
 
 
-def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str]) -> list[Measurement]:
+def fits(scenario: Scenario, name: str, asked: Sequence[str]) -> bool:
+    """Whether a peer is played in a scenario."""
+    if name in scenario.peers:
+        return True
+    fans_out = scenario.plan == "loads" and not scenario.publishes_only
+    return name in BY_SCENARIO and name in asked and fans_out and LIMIT in scenario.peers
+
+
+def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str], asked: Sequence[str]) -> list[Measurement]:
     """Plays a scenario against all its peers, the Hub first."""
     measurements: list[Measurement] = []
     hub: dict[str, Measurement] = {}
     for name in peers:
-        played = name in scenario.peers or (name == FANOUT and scenario.plan == "loads" and not scenario.publishes_only)
-        if not played and not (name == LIMIT_JOIN and LIMIT in scenario.peers and scenario.plan == "loads"):
+        if not fits(scenario, name, asked):
             continue
         print(f"… {scenario.title}: {name}", file=sys.stderr, flush=True)
         measured = measure(run, scenario, name, size_for(run, scenario, name, hub), hub)

@@ -213,13 +213,17 @@ def answers_ping(path: Path) -> bool:
 
 
 @contextmanager
-def hub(folder: Path, cores: Cores, serve_command: str, *, split: bool) -> Generator[Peer]:
-    """One web process in front of a fresh store; with `split` another one, beside the client, is published to."""
+def hub(folder: Path, cores: Cores, serve_command: str, *, split: bool, ring: bool = True) -> Generator[Peer]:
+    """One web process in front of a fresh store; with `split` another one, beside the client, is published to.
+
+    Without `ring` it writes by send(), as where io_uring is forbidden.
+    """
     port, key = free_port(), secrets.token_urlsafe(32)
     publish_port = free_port() if split else 0
     with store(folder, cores.client) as (store_process, url):
         env = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         env["HUB_REDIS_URL"] = url
+        env["HUB_IO_URING"] = "auto" if ring else "off"
         env["HUB_DATA_DIR"] = str(folder)
         env["HUB_BOOTSTRAP_KEY"] = key
         env["HUB_SECRET_KEY"] = base64.b64encode(secrets.token_bytes(32)).decode()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bench.scenarios import HUB, LIMIT, Scenario
+from bench.scenarios import HUB, LIMIT, SEND, Scenario
 
 CONNECT, SATURATED, HALF, AS_HUB = "connect", "saturated", "half load", "as hub"
 """Phases. As hub: the limit server, fed at the rate that the Hub reached saturated."""
@@ -66,7 +66,7 @@ def ratio(measurement: Measurement, measurements: Sequence[Measurement], peer: s
         if other.scenario == measurement.scenario and other.peer == peer and other.phase != CONNECT
     }
     same = others.get(measurement.phase)
-    if peer == LIMIT and measurement.peer == HUB and measurement.phase == SATURATED:
+    if peer == LIMIT and measurement.peer in (HUB, SEND) and measurement.phase == SATURATED:
         same = others.get(AS_HUB, same)
     if same is None or measurement.phase == CONNECT or not same.server_us:
         return None

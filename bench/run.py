@@ -26,7 +26,7 @@ from bench import processes, report, rivals
 from bench.play import Run, run_scenario
 from bench.processes import BUILD, SERVE_COMMAND, BenchError, Cores
 from bench.report import Measurement
-from bench.scenarios import EVENT_BYTES, ON_REQUEST, PEERS, QUICK, SCENARIOS, THOROUGH, Pace, Scenario
+from bench.scenarios import BY_SCENARIO, EVENT_BYTES, PEERS, QUICK, SCENARIOS, THOROUGH, Pace, Scenario
 
 
 def machine(cores: Cores) -> dict[str, object]:
@@ -92,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
         "--peer",
         action="append",
         choices=PEERS,
-        help=f"only this one (repeatable; default: not {', '.join(ON_REQUEST)})",
+        help=f"only this one (repeatable; default: all; {', '.join(sorted(BY_SCENARIO))} in some scenarios)",
     )
     parser.add_argument("--seconds", type=float, help="of each measured phase, instead of the default")
     parser.add_argument("--event-bytes", type=int, default=EVENT_BYTES, help="of an event as delivered (%(default)s)")
@@ -116,7 +116,7 @@ def prepare(arguments: argparse.Namespace) -> Run:
 
 def choose_peers(asked: Sequence[str]) -> tuple[list[str], list[str]]:
     """The peers of this run, and what is said of those that aren't installed."""
-    wanted = [name for name in PEERS if (name in asked if asked else name not in ON_REQUEST)]
+    wanted = [name for name in PEERS if not asked or name in asked]
     lacks = {name: lack for name in wanted if (lack := rivals.missing(name))}
     left_out = [f"left out {name}: {lack}" for name, lack in lacks.items()]
     print("\n".join(left_out), end="\n" if left_out else "", file=sys.stderr)
@@ -148,7 +148,7 @@ def main() -> int:
         run = prepare(arguments)
         peers, left_out = choose_peers(arguments.peer or ())
         for scenario in choose_scenarios(arguments.scenario or (), arguments.quick):
-            measurements += run_scenario(run, scenario, peers)
+            measurements += run_scenario(run, scenario, peers, arguments.peer or ())
         if not measurements:
             raise BenchError("nothing was measured")
     except BenchError as error:

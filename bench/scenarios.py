@@ -7,10 +7,11 @@ from typing import Final, Literal
 
 Mode = Literal["ws", "sse", "none"]
 Plan = Literal["loads", "saturated", "fixed", "idle"]
-When = Literal["always", "thorough", "asked"]
+When = Literal["always", "thorough"]
 
-HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE = (
+HUB, SEND, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE = (
     "hub",
+    "hub-send",
     "hub-fanout",
     "limit",
     "limit-join",
@@ -19,11 +20,13 @@ HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE = (
     "ws",
     "bare",
 )
-PEERS: Final = (HUB, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE)
+PEERS: Final = (HUB, SEND, FANOUT, LIMIT, LIMIT_JOIN, NCHAN, SOCKETIO, WS, BARE)
 """In the order of a run: the Hub goes first, since the others are fed at its rates."""
-ON_REQUEST: Final = frozenset({FANOUT, LIMIT_JOIN})
+BY_SCENARIO: Final = frozenset({SEND, FANOUT, LIMIT_JOIN})
+"""Peers that are played where a scenario names them; where a run asks for them also elsewhere, if they fit."""
 FOR_SSE: Final = (HUB, LIMIT, NCHAN)
 FOR_WS: Final = (HUB, LIMIT, NCHAN, SOCKETIO, WS)
+FOR_ROOMS: Final = (HUB, FANOUT, LIMIT, NCHAN)
 
 ADDED_BYTES: Final = 83
 """What the Hub adds to a published event: its id and its timestamp."""
@@ -85,26 +88,26 @@ def _connections(count: int, when: When) -> Scenario:
 
 
 SCENARIOS: Final = (
-    Scenario("ws-single", "WebSocket, 1000 in one room, an event at a time", "ws", 1000, 1, 1, 1, 8),
+    Scenario("ws-single", "WebSocket, 1000 in one room, an event at a time", "ws", 1000, 1, 1, 1, 8, (*FOR_WS, SEND)),
     Scenario("ws-window8", "WebSocket, 1000 in one room, 8 events in flight", "ws", 1000, 1, 1, 8, 8),
     Scenario("ws-burst10", "WebSocket, 1000 in one room, bursts of 10", "ws", 1000, 1, 10, 10, 8),
-    Scenario("sse-single", "SSE, 1000 on one topic, an event at a time", "sse", 1000, 1, 1, 1, 8, FOR_SSE),
+    Scenario("sse-single", "SSE, 1000 on one topic, an event at a time", "sse", 1000, 1, 1, 1, 8, (*FOR_SSE, SEND)),
     Scenario("sse-burst10", "SSE, 1000 on one topic, bursts of 10", "sse", 1000, 1, 10, 10, 8, FOR_SSE),
+    Scenario("ws-5000", "WebSocket, 5000 in 1000 rooms", "ws", 5000, 1000, 100, 1000, 10, FOR_ROOMS),
     _rooms(1, "always"),
     _rooms(10, "thorough"),
     _rooms(100, "always"),
     _rooms(1000, "thorough"),
     _rooms(10000, "always"),
-    _connections(1000, "thorough"),
+    _connections(1000, "always"),
     _connections(3000, "thorough"),
-    _connections(10000, "thorough"),
+    _connections(10000, "always"),
     Scenario("idle-ws", "WebSocket, 5000 that wait", "ws", 5000, 50, 1, 1, 1, FOR_WS, "idle"),
     Scenario("idle-sse", "SSE, 5000 that wait", "sse", 5000, 50, 1, 1, 1, FOR_SSE, "idle"),
     Scenario("publish", "publish one by one", "none", 0, 1000, 1, 64, 64, (HUB, LIMIT, BARE), "loads", "thorough"),
     Scenario(
         "publish-100", "publish in batches of 100", "none", 0, 1000, 100, 800, 8, (HUB, LIMIT), "loads", "thorough"
     ),
-    Scenario("ws-5000", "WebSocket, 5000 in 1000 rooms", "ws", 5000, 1000, 100, 1000, 10, FOR_WS, "loads", "asked"),
 )
 
 

@@ -242,31 +242,30 @@ class Gateway:
                     for connection in room.others:
                         mixed.setdefault(connection, []).append(frame)
         self._moved.set()
-        delivered = 0
+        out, delivered = self._slice, 0
+        out.begin()
         for room, rendered in sole.items():
             room.close_up()
             delivered += len(room.seats.members) * len(rendered)
-            first = 0
+            data, first = b"".join(rendered), 0
             while first < len(room.seats.members):
-                first = self._slice.add(room.seats, first, b"".join(rendered))
-                await self._breathe()
+                first = out.add(room.seats, first, data)
+                if not out.left:
+                    out.send()
+                    await asyncio.sleep(0)
         for rendered, connections in _together(mixed):
             data, first = b"".join(rendered), 0
             delivered += len(connections) * len(rendered)
             while first < len(connections):
-                # Seats of the moment: who is lost while the loop breathes is not among the next.
-                seats = Seats.of(connections[first : first + self._slice.left])
-                first += self._slice.add(seats, 0, data)
-                await self._breathe()
-        self._slice.send()
+                # Seats of the moment: who is lost while the loop does something else is not among the next.
+                seats = Seats.of(connections[first : first + out.left])
+                first += out.add(seats, 0, data)
+                if not out.left:
+                    out.send()
+                    await asyncio.sleep(0)
+        out.send()
         self.own.settle(gathered, self.rooms)
         return delivered
-
-    async def _breathe(self) -> None:
-        """Send a slice that is full, and give the loop a chance to do something else."""
-        if not self._slice.left:
-            self._slice.send()
-            await asyncio.sleep(0)
 
     def _tell(self, notice: Notice) -> None:
         for handle in self._handlers.get(notice.kind, ()):

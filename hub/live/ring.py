@@ -33,6 +33,8 @@ _CQE_INTS: Final = 4
 _MSG_FLAGS: Final = 0x4000 | 0x40
 """MSG_NOSIGNAL, MSG_DONTWAIT."""
 _MASK: Final = 0xFFFFFFFF
+_BODY: Final = struct.Struct("=QII").pack
+"""Address, length and flags, from byte 16 on."""
 
 
 def head(descriptor: int) -> int:
@@ -86,21 +88,17 @@ class Ring:
     def _begin(self) -> None:
         self._staged = 0
         self._heads = array("Q")
-        self._addresses = bytearray()
-        self._lengths = bytearray()
-        self._expected = bytearray()
+        self._bodies = bytearray()
 
     def add(self, heads: "array[int]", data: bytes) -> bool:
         """Have the same bytes sent to all of these; False when they don't fit beside what is there."""
-        count, size = len(heads), len(data)
-        if len(self._heads) + count > ENTRIES or self._staged + size > STAGE_BYTES:
+        size, at = len(data), self._staged
+        if at + size > STAGE_BYTES or len(self._heads) + len(heads) > ENTRIES:
             return False
-        self._stage[self._staged : self._staged + size] = data
+        self._staged = end = at + size
+        self._stage[at:end] = data
         self._heads += heads
-        self._addresses += struct.pack("=Q", self._address + self._staged) * count
-        self._lengths += struct.pack("=II", size, _MSG_FLAGS) * count
-        self._expected += struct.pack("=i", size) * count
-        self._staged += size
+        self._bodies += _BODY(self._address + at, size, _MSG_FLAGS) * len(heads)
         return True
 
     def send(self) -> list[tuple[int, int]]:
@@ -110,14 +108,14 @@ class Ring:
         """
         count = len(self._heads)
         end = count * _SQE_WORDS
-        slots = self._slots
+        slots, bodies = self._slots, memoryview(self._bodies)
+        words = bodies.cast("Q")
         slots[0:end:_SQE_WORDS] = memoryview(self._heads)
-        slots[2:end:_SQE_WORDS] = memoryview(self._addresses).cast("Q")
-        slots[3:end:_SQE_WORDS] = memoryview(self._lengths).cast("Q")
-        expected = self._expected
+        slots[2:end:_SQE_WORDS] = words[0::2]
+        slots[3:end:_SQE_WORDS] = words[1::2]
         self._begin()
         submitted = self._submit(count)
-        found = self._reap(submitted, expected)
+        found = self._reap(submitted, bodies.cast("i")[2::4])
         return found + [(slot, -errno.EAGAIN) for slot in range(submitted, count)]
 
     # -- the queues --------------------------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ class Ring:
         self._words[self._sq_tail] = (tail + submitted) & _MASK
         return submitted
 
-    def _reap(self, count: int, expected: bytearray) -> list[tuple[int, int]]:
+    def _reap(self, count: int, sizes: memoryview) -> list[tuple[int, int]]:
         words, results = self._words, self._results
         at = words[self._cq_head]
         # Every answer is there already; should a kernel ever think otherwise, its sends still need their bytes.
@@ -150,8 +148,8 @@ class Ring:
         wrapped = max(0, first + count - self._cq_size)
         parts = (results[first * _CQE_INTS : (first + count) * _CQE_INTS], results[: wrapped * _CQE_INTS])
         found: list[tuple[int, int]] = []
-        if b"".join(part[2::_CQE_INTS].tobytes() for part in parts) != bytes(expected[: count * 4]):
-            wanted = memoryview(expected).cast("i")
+        if b"".join(part[2::_CQE_INTS].tobytes() for part in parts) != sizes[:count].tobytes():
+            wanted = sizes.tolist()
             for part in parts:
                 for slot, result in zip(part[0::_CQE_INTS].tolist(), part[2::_CQE_INTS].tolist(), strict=True):
                     if result != wanted[slot]:

@@ -66,7 +66,7 @@ class Room:
 
     def close_up(self) -> None:
         """Close up the seats before a fan-out, so that it doesn't pass by those that were left."""
-        for index in self.seats.close_up():
+        for index in self.seats.close_up() if self.seats.holes else ():
             member = self.seats.members[index]
             assert member is not None
             member.seat = (self, index)

@@ -14,7 +14,7 @@ class Seats:
     While a fan-out is under way seats are only left: nobody in it is skipped or gets anything twice.
     """
 
-    __slots__ = ("_holes", "aside", "heads", "members")
+    __slots__ = ("aside", "heads", "holes", "members")
 
     def __init__(self) -> None:
         self.members: list[Connection | None] = []
@@ -22,7 +22,8 @@ class Seats:
         """For each seat how the ring sends to it; NO_SEND for who is aside or gone."""
         self.aside: set[int] = set()
         """Who has to be written to by `write`: no raw path, or behind."""
-        self._holes: list[int] = []
+        self.holes: list[int] = []
+        """Seats that were left."""
 
     @classmethod
     def of(cls, connections: Iterable[Connection]) -> Self:
@@ -34,11 +35,11 @@ class Seats:
 
     def __len__(self) -> int:
         """How many are here."""
-        return len(self.members) - len(self._holes)
+        return len(self.members) - len(self.holes)
 
     def take(self, connection: Connection) -> int:
-        if self._holes:
-            index = self._holes.pop()
+        if self.holes:
+            index = self.holes.pop()
             self.members[index] = connection
         else:
             index = len(self.members)
@@ -51,12 +52,12 @@ class Seats:
         self.members[index] = None
         self.heads[index] = NO_SEND
         self.aside.discard(index)
-        self._holes.append(index)
+        self.holes.append(index)
 
     def close_up(self) -> list[int]:
         """Fill the seats that were left with the last of the row; returns those where somebody else sits now."""
         filled: list[int] = []
-        for hole in sorted(self._holes):
+        for hole in sorted(self.holes):
             while self.members and self.members[-1] is None:
                 self._pop()
             if hole >= len(self.members):
@@ -67,7 +68,7 @@ class Seats:
             self.members[hole] = member
             self.direct(hole, member.direct)
             filled.append(hole)
-        self._holes.clear()
+        self.holes.clear()
         return filled
 
     def direct(self, index: int, descriptor: int | None) -> None:

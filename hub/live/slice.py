@@ -4,7 +4,7 @@ How it writes is decided once per process: one by one, or all by one system call
 sent to straight, and what a socket doesn't take, goes by the connection's own write path in both cases.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from hub.live.ring import ENTRIES, NO_SEND, Ring
 from hub.live.seats import Seats
@@ -26,12 +26,12 @@ class Slice:
     """By what it writes."""
 
     def __init__(self) -> None:
-        self._taken = 0
-
-    @property
-    def left(self) -> int:
+        self.left = SLICE
         """How many more writes it takes."""
-        return SLICE - self._taken
+
+    def begin(self) -> None:
+        """Forget what a fan-out that failed may have left behind."""
+        self.left = SLICE
 
     def add(self, seats: Seats, first: int, data: bytes) -> int:
         """Write to the seats from `first` on, as far as the slice reaches; returns where it ended.
@@ -39,28 +39,20 @@ class Slice:
         Nothing may be awaited between this and `send`: seats are as they are now.
         """
         end = min(first + self.left, len(seats.members))
-        self._taken += end - first
-        self._write(seats, first, end, data)
+        self.left -= end - first
+        seats.write(first, end, data)
         return end
 
     def send(self) -> None:
         """Write what wasn't yet, and begin the next slice."""
-        self._taken = 0
+        self.left = SLICE
 
     def close(self) -> None:
         """Free what it holds; it writes no more."""
 
-    def _write(self, seats: Seats, first: int, end: int, data: bytes) -> None:
-        seats.write(first, end, data)
 
-
-class Part(NamedTuple):
-    """The same bytes for the seats from `first` to before `end`."""
-
-    seats: Seats
-    first: int
-    end: int
-    data: bytes
+Part = tuple[Seats, int, int, bytes]
+"""The same bytes for the seats from the first number to before the second."""
 
 
 class RingSlice(Slice):
@@ -70,57 +62,73 @@ class RingSlice(Slice):
 
     def __init__(self, ring: Ring) -> None:
         super().__init__()
-        self._ring: Ring | None = ring
+        self._ring = ring
         self._parts: list[Part] = []
-        self._added: list[Part] = []
-        """Those that the ring has been given."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._parts = []
+
+    def add(self, seats: Seats, first: int, data: bytes) -> int:
+        end = first + self.left
+        if end > len(seats.members):
+            end = len(seats.members)
+        self.left -= end - first
+        self._parts.append((seats, first, end, data))
+        return end
 
     def send(self) -> None:
         parts, self._parts = self._parts, []
+        few = SLICE - self.left <= _FEW
+        self.left = SLICE
         ring = self._ring
+        added: list[Part] = []
         for part in parts:
-            if ring is None or len(part.data) > _LARGE or self._taken <= _FEW:
-                super()._write(*part)
+            seats, first, end, data = part
+            if few or len(data) > _LARGE:
+                seats.write(first, end, data)
                 continue
-            heads = part.seats.heads[part.first : part.end]
-            if not ring.add(heads, part.data):
-                self._send(ring)  # the stage is full
-                ring.add(heads, part.data)
-            self._added.append(part)
-        if ring is not None and self._added:
-            self._send(ring)
-        super().send()
+            heads = seats.heads[first:end]
+            if not ring.add(heads, data):  # the stage is full
+                self._send(added)
+                added = []
+                ring.add(heads, data)
+            added.append(part)
+        if added:
+            self._send(added)
 
     def close(self) -> None:
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        self._ring.close()
 
-    def _write(self, seats: Seats, first: int, end: int, data: bytes) -> None:
-        self._parts.append(Part(seats, first, end, data))
+    def _send(self, added: list[Part]) -> None:
+        """Make the sends that the ring was given.
 
-    def _send(self, ring: Ring) -> None:
-        """Nobody is in two parts, and who is aside now is written to afterwards: whoever is sent to straight, and falls
+        Nobody is in two parts, and who is aside now is written to afterwards: whoever is sent to straight, and falls
         behind by it, has got these bytes.
         """
-        added, self._added = self._added, []
-        aside = [(part, index) for part in added for index in part.seats.aside if part.first <= index < part.end]
-        found = ring.send()
+        aside = [
+            (seats, index, data)
+            for seats, first, end, data in added
+            if seats.aside
+            for index in seats.aside
+            if first <= index < end
+        ]
+        found = self._ring.send()
         if found:
-            self._settle(added, dict(found))
-        for part, index in aside:
-            part.seats.write(index, index + 1, part.data)
+            _settle(added, dict(found))
+        for seats, index, data in aside:
+            seats.write(index, index + 1, data)
 
-    def _settle(self, added: list[Part], results: dict[int, int]) -> None:
-        """Tell the connections what of their bytes was not taken."""
-        slot = 0
-        for part in added:
-            for index in range(part.first, part.end):
-                result = results.get(slot)
-                slot += 1
-                member = part.seats.members[index]
-                if result is not None and member is not None and part.seats.heads[index] != NO_SEND:
-                    member.sent(part.data, result)
+
+def _settle(added: list[Part], results: dict[int, int]) -> None:
+    """Tell the connections what of their bytes was not taken."""
+    slot = 0
+    for seats, first, end, data in added:
+        for index in range(first, end):
+            member = seats.members[index]
+            if slot in results and member is not None and seats.heads[index] != NO_SEND:
+                member.sent(data, results[slot])
+            slot += 1
 
 
 def open_slice(use_ring: bool) -> Slice:

@@ -241,7 +241,15 @@ class Link:
 
 async def _all(wire: Wire, commands: list[tuple[Arg, ...]], timeout: float | None) -> list[Reply | BaseException]:
     futures = [wire.send(*command, timeout=timeout) for command in commands]
-    return await asyncio.gather(*futures, return_exceptions=True)
+    try:
+        with contextlib.suppress(Exception):  # it is among the answers
+            for last in futures[-1:]:  # replies come in order: with the last one all are there
+                await last
+    except asyncio.CancelledError:
+        for future in futures:
+            future.cancel()
+        raise
+    return [future.exception() or future.result() for future in futures]
 
 
 async def dial(address: Address, make: Callable[[], Wire]) -> Wire:

@@ -83,6 +83,7 @@ class Hall:
     async def publish(self, data: bytes, between: Callable[[], Awaitable[None]] | None = None) -> None:
         """As the gateway does; `between` is what happens when the loop breathes."""
         self.room.close_up()
+        self.out.begin()
         seats, first = self.room.seats, 0
         while first < len(seats.members):
             for client in self.seated(first, first + self.out.left):

@@ -126,7 +126,7 @@ class Hub:
         self.workers.append(HubProcess(["workers", "--concurrency", str(self._concurrency)], self.environment))
         return self.workers[-1]
 
-    def until_ready(self, index: int = 0, seconds: float = 20) -> None:
+    def until_ready(self, index: int = 0, seconds: float = 60) -> None:
         until(lambda: self.is_ready(index), f"web process {index} is ready", seconds)
 
     def is_ready(self, index: int = 0) -> bool:

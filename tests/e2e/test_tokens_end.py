@@ -278,9 +278,12 @@ async def test_a_process_that_missed_the_notice_asks_the_store_when_it_is_back(
 ) -> None:
     granted, other = await made(admin, topic), await made(admin, topic, "bob")
     key = (await admin.post("/v1/keys", json={"scopes": ["events:subscribe"]})).json()["data"]
+    tenant = f"slept-{'slept' in how:d}"
+    theirs = (await admin.post("/v1/keys", json={"role": "admin", "app": tenant})).json()["data"]
     async with (
         WsClient.open(pair, key=granted, index=1) as ws,
         WsClient.open(pair, key=key["key"], index=1) as by_key,
+        WsClient.open(pair, key=theirs["key"], index=1) as of_app,
         WsClient.open(pair, key=other, index=1) as unharmed,
     ):
         await unharmed.join(topic)
@@ -288,6 +291,7 @@ async def test_a_process_that_missed_the_notice_asks_the_store_when_it_is_back(
         try:
             await admin.post("/v1/tokens/revoke", json={"token": granted})
             await admin.delete(f"/v1/keys/{key['id']}")
+            await admin.patch(f"/v1/apps/{tenant}", json={"enabled": False})
             with pair.store.client() as store:
                 store.xtrim(keys.CONTROL, maxlen=0, approximate=False)
                 if how == "it was cut off":
@@ -295,7 +299,7 @@ async def test_a_process_that_missed_the_notice_asks_the_store_when_it_is_back(
         finally:
             pair.webs[1].signal(signal.SIGCONT)
         began = time.monotonic()
-        assert await asyncio.gather(ws.closed(), by_key.closed()) == [4001, 4001]
+        assert await asyncio.gather(ws.closed(), by_key.closed(), of_app.closed()) == [4001, 4001, 4003]
         assert time.monotonic() - began < 2.5  # a look a second, and the way back to the store
         sent = await eventually(lambda: published(admin, topic), "the store is reached again")
         assert sent is not None

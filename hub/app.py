@@ -24,6 +24,7 @@ from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
 from hub.store.apps import Apps
+from hub.store.audit import Audit
 from hub.store.catalogue import Catalogue
 from hub.store.census import Census
 from hub.store.connect import Link
@@ -48,6 +49,7 @@ from hub.web import (
     admin,
     api_keys,
     apps,
+    auditing,
     deliveries,
     endpoints,
     error_pages,
@@ -66,6 +68,7 @@ from hub.web import (
     users,
     ws,
 )
+from hub.web.auditing import Auditing
 from hub.web.context import Context
 from hub.web.idempotency import idempotency
 from hub.web.jwks import Jwks
@@ -93,6 +96,7 @@ OPERATIONS: Final = reference.with_documents((
     *tickets.operations,
     *topics.operations,
     *users.operations,
+    *auditing.operations,
     *ops.operations,
     *error_pages.operations,
     *static_files.operations,
@@ -131,9 +135,10 @@ def create_app(
             logger().error("start_failed", reason=str(exc))
             raise
 
+    stages = Stages(RateLimits(settings) if settings.plans else None, idempotency, Auditing(settings))
     app = Starlette(
         routes=[
-            *routes(OPERATIONS, Stages(RateLimits(settings) if settings.plans else None, idempotency)),
+            *routes(OPERATIONS, stages),
             *ws.routes,
         ],
         middleware=[
@@ -218,6 +223,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             group=group,
             readings=Readings(link, settings),
             requests=Requests(link, settings.secret_key, settings.partitions),
+            audit=Audit(link, settings.audit_retention),
         )
         await group.open()
         stack.push_async_callback(group.close)

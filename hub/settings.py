@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits_fail: str
     trusted_proxies: tuple[Network, ...]
     drain_wait: float
+    audit_retention: int
     metrics_key: str | None
     metrics_port: int | None
     metrics_per_endpoint: bool
@@ -244,6 +245,7 @@ SETTINGS: Final = (
     Setting("HUB_TRUSTED_PROXIES", "trusted_proxies", "", _networks,
             "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),
     Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),
+    Setting("HUB_AUDIT_RETENTION", "audit_retention", "7776000", _integer(60, _TEN_YEARS), "60 seconds to 10 years"),
     Setting("HUB_METRICS_KEY", "metrics_key", "", _long(16),
             "at least 16 visible ASCII characters", secret=True),
     Setting("HUB_METRICS_PORT", "metrics_port", "", _integer(1, 65535), "1 to 65535; empty: none"),

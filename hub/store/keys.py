@@ -109,6 +109,11 @@ def event_types(app: str) -> str:
     return f"hub:{{cfg}}:types:{app}"
 
 
+def audit(app: str) -> str:
+    """Stream of what was changed by whom. Lives for the audit's retention after the last one."""
+    return f"hub:{{cfg}}:audit:{app}"
+
+
 def app_endpoints(app: str) -> str:
     """Sorted set of an app's endpoint ids; they sort by the time they were made."""
     return f"hub:{{cfg}}:endpoints:{app}"

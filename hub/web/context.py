@@ -11,6 +11,7 @@ from hub.settings import Settings
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
 from hub.store.apps import Apps
+from hub.store.audit import Audit
 from hub.store.catalogue import Catalogue
 from hub.store.connect import Link
 from hub.store.deliveries import Deliveries
@@ -52,6 +53,7 @@ class Context(msgspec.Struct, frozen=True):
     group: Group
     readings: Readings
     requests: Requests
+    audit: Audit
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from hub.core.claims import Principal
+from hub.core.claims import ALL_APPS, Principal
 from hub.core.errors import (
     HubError,
     IdempotencyKeyReused,
@@ -164,6 +164,7 @@ class Operation:
     stages can raise. `keyed` says whether an Idempotency-Key counts: on every POST and PATCH, unless said otherwise.
     One that isn't `recorded` knows a repeated request itself. `conditional` says that the handler checks `If-Match`.
     `more_answers` is for the documents: OpenAPI's responses by status.
+    `audited` is what changes what an operator set up, or shows a secret of it.
     """
 
     method: str
@@ -182,12 +183,15 @@ class Operation:
     conditional: bool = False
     recorded: bool = True
     more_answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    audited: bool = field(init=False)
     known: frozenset[str] = field(init=False)
     offers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.is_read:
             object.__setattr__(self, "query", (*self.query, FIELDS))
+        changes = self.method not in ("GET", "HEAD") and self.access.scope in ("admin", ALL_APPS)
+        object.__setattr__(self, "audited", changes or self.access.scope == "endpoints:write")
         if self.keyed is None:
             object.__setattr__(self, "keyed", self.method in KEYED)
         object.__setattr__(self, "known", frozenset(param.name for param in self.query))
@@ -237,12 +241,30 @@ Idempotency: TypeAlias = Callable[[Call[Any], Proceed], Awaitable[Response]]
 """Answers a keyed operation: from what it stored, or by proceeding once. `call.raw` is there, `call.body` not yet."""
 
 
+Audit: TypeAlias = Callable[[Call[Any], Response, HubError | None], Awaitable[None]]
+"""Keeps what an audited operation did: its answer, and the error that this tells of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The stages that a deployment fills in; without one the request just goes on."""
 
     limit: Limit | None = None
     idempotency: Idempotency | None = None
+    audit: Audit | None = None
+
+    async def answer(self, call: Call[Any]) -> Response:
+        """The answer to a request, whatever came of it."""
+        fault: HubError | None = None
+        try:
+            response = await self.run(call)
+        except HubError as exc:
+            response, fault = failed(call.request, exc), exc
+        except Exception as exc:
+            response = broken(call.request, exc)
+        if self.audit is not None and call.operation.audited:
+            await self.audit(call, response, fault)
+        return response
 
     async def run(self, call: Call[Any]) -> Response:
         """Take a request through all stages. Raises what they raise."""
@@ -301,12 +323,7 @@ class Resource:
             return response
         request.scope["operation"] = operation
         call: Call[Any] = Call(operation, request)
-        try:
-            response = await self._stages.run(call)
-        except HubError as exc:
-            response = failed(request, exc)
-        except Exception as exc:
-            response = broken(request, exc)
+        response = await self._stages.answer(call)
         if call.headers:
             response.headers.update(call.headers)
         await compress(request, response)

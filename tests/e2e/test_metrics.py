@@ -144,7 +144,7 @@ def test_the_metrics_are_for_who_has_their_key_or_may_see_every_app(served: tupl
 
 def test_openmetrics_is_given_to_who_asks_for_it(served: tuple[Running, str]) -> None:
     _, url = served
-    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+    accept = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
     response = httpx.get(f"{url}/metrics", headers={**auth(SCRAPE_KEY), **accept})
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")

@@ -49,6 +49,7 @@ WRONG = {
     "HUB_LIMITS_FAIL": ["shut", "OPEN"],
     "HUB_TRUSTED_PROXIES": ["10.0.0.0/33", "proxy", "10.1.2.3/8"],
     "HUB_DRAIN_WAIT": ["-1", "301", "soon"],
+    "HUB_AUDIT_RETENTION": ["59", "a year"],
     "HUB_TRACES": ["on", "jaeger"],
     "HUB_METRICS_KEY": ["short", "a key with blanks in it"],
     "HUB_METRICS_PORT": ["0", "65536", "http"],

@@ -1,22 +1,28 @@
 """`hub check`: the settings, the store, the clock and the data folder; what is wrong with them, and the mend."""
 
 import os
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from hub import settings
-from hub.core.errors import StoreUnavailable
+from hub.core.endpoint import Config
+from hub.core.errors import NotConfigured, StoreUnavailable
 from hub.live.slice import open_slice
 from hub.settings import SETTINGS, Setting, Settings, SettingsError
-from hub.store import embedded, requirements
+from hub.store import embedded, keys, requirements
 from hub.store.probe import Probe, probe
-from hub.store.requirements import Fault
+from hub.store.requirements import Caller, Fault
+from hub.store.secrets import Secrets
 from hub.store.wire import StoreError
 
 MAX_SKEW: Final = 2.0
 """Seconds between this machine's clock and the store's; tokens expire by the one, events are stamped by the other."""
+FEWEST_FILES: Final = 16_384
 CLIENT_VARIABLES: Final = frozenset({"HUB_URL", "HUB_KEY"})
 
 
@@ -30,6 +36,7 @@ async def run(environ: Mapping[str, str]) -> int:
         configured = settings.load(environ)
         faults += key_faults(configured)
         faults += folder_faults(configured.data_dir)
+        faults += file_faults(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         faults += await _store(configured)
         print(f"live events are written by: {open_slice(configured.io_uring == 'auto').how}")
     faults += unknown_faults(environ)
@@ -90,6 +97,31 @@ def folder_faults(data_dir: Path) -> list[Fault]:
     ]
 
 
+def file_faults(limit: int) -> list[Fault]:
+    """`limit` is how many files a process of this user may have open; each live connection is one."""
+    if limit == resource.RLIM_INFINITY or limit >= FEWEST_FILES:
+        return []
+    return [Fault("warning", f"A process may have {limit} open files, so about {max(0, limit - 64)} live connections",
+                  f"Raise it: `ulimit -n {2 * FEWEST_FILES}`, or LimitNOFILE of the service")]  # fmt: skip
+
+
+async def secret_faults(store: Caller, configured: Settings) -> list[Fault]:
+    """Whether HUB_SECRET_KEY opens what the store holds: the secret of any one endpoint."""
+    _, found = await store.call("HSCAN", keys.ENDPOINTS, 0, "COUNT", 10)
+    for endpoint_id in (raw.decode() for raw in found[::2]):
+        partition = keys.delivery_partition(endpoint_id, configured.delivery_partitions)
+        raw = await store.call("HGET", keys.endpoint(partition, endpoint_id), "config")
+        if raw is None:
+            continue
+        try:
+            Secrets(configured.secret_key).open(endpoint_id, msgspec.json.decode(raw, type=Config).secret)
+        except NotConfigured as exc:
+            return [Fault("error", f"The store's secrets can't be opened: {exc.message}",
+                          "Set HUB_SECRET_KEY to the key that the endpoints were made with")]  # fmt: skip
+        return []
+    return []
+
+
 def skew_faults(seconds: float) -> list[Fault]:
     """`seconds` is how far this machine's clock is ahead of the store's."""
     if abs(seconds) <= MAX_SKEW:
@@ -117,6 +149,7 @@ async def _reached(store: Probe, configured: Settings) -> list[Fault]:
     return [
         *await requirements.store_faults(store, configured.durability),
         *await requirements.layout_faults(store, wanted),
+        *(await secret_faults(store, configured) if configured.secret_key is not None else ()),
         *skew_faults(await _skew(store)),
     ]
 

@@ -36,7 +36,7 @@ async def run(environ: Mapping[str, str]) -> int:
         configured = settings.load(environ)
         faults += key_faults(configured)
         faults += folder_faults(configured.data_dir)
-        faults += file_faults(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        faults += file_faults(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         faults += await _store(configured)
         print(f"live events are written by: {open_slice(configured.io_uring == 'auto').how}")
     faults += unknown_faults(environ)
@@ -98,11 +98,14 @@ def folder_faults(data_dir: Path) -> list[Fault]:
 
 
 def file_faults(limit: int) -> list[Fault]:
-    """`limit` is how many files a process of this user may have open; each live connection is one."""
+    """`limit` is how many files a process of this user may have open at most; each live connection is one.
+
+    It is the hard limit: web processes raise their own to it.
+    """
     if limit == resource.RLIM_INFINITY or limit >= FEWEST_FILES:
         return []
     return [Fault("warning", f"A process may have {limit} open files, so about {max(0, limit - 64)} live connections",
-                  f"Raise it: `ulimit -n {2 * FEWEST_FILES}`, or LimitNOFILE of the service")]  # fmt: skip
+                  f"Raise it: `ulimit -Hn {2 * FEWEST_FILES}`, or LimitNOFILE of the service")]  # fmt: skip
 
 
 async def secret_faults(store: Caller, configured: Settings) -> list[Fault]:

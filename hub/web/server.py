@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import Generator
@@ -106,6 +107,8 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
         timeout_keep_alive=30,
     )
     server = HubServer(config, ready_fd)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each live connection is an open file
     # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
     # expensive, while the hot path leaves it nothing to find: it may run seldom. What handshakes leave is found young,
     # a little at a time, since everybody waits for a pass.

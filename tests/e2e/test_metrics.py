@@ -1,6 +1,7 @@
 """What operators scrape: one page for all processes of a supervisor, within a second whatever is away."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -160,6 +161,18 @@ async def test_connections_are_counted_while_they_last_and_by_how_they_ended(hub
         assert connected() == before + 1
     await eventually(lambda: connected() == before, "it is gone from the metrics")
     assert scrape(hub.url(), KEY).total("hub_connections_closed_total", transport="ws", code="client") >= 1
+
+
+def test_a_web_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))  # what the process inherits
+    try:
+        hub = Hub(HUB_METRICS_KEY=SCRAPE_KEY)
+        with hub:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert scrape(hub.url()).total("process_max_fds") == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_scrape_without_a_store_is_answered_at_once_and_says_so(tmp_path: Path) -> None:

@@ -30,4 +30,4 @@ async def test_another_secret_key_is_an_error_with_its_mend(ground: Ground, link
 def test_few_open_files_are_a_warning(limit: int, faults: int) -> None:
     found = file_faults(limit)
     assert len(found) == faults
-    assert all(fault.level == "warning" and "ulimit" in fault.mend for fault in found)
+    assert all(fault.level == "warning" and "ulimit -Hn" in fault.mend for fault in found)

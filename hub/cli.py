@@ -21,16 +21,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-endpoints = typer.Typer(help="Webhook endpoints: make, list, delete.", no_args_is_help=True)
-deliveries = typer.Typer(help="Webhook deliveries: list, retry.", no_args_is_help=True)
+endpoints = typer.Typer(help="Webhook endpoints: make, show, pause, test, recover, replay.", no_args_is_help=True)
+deliveries = typer.Typer(help="Webhook deliveries: list, show, retry, cancel.", no_args_is_help=True)
 app.add_typer(credentials.keys, name="keys")
 app.add_typer(credentials.tokens, name="tokens")
 app.add_typer(credentials.apps, name="apps")
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(deliveries, name="deliveries")
+jobs = typer.Typer(help="Recoveries and replays: show, cancel.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
 
 DELIVERY = ("id", "event.type", "endpoint", "status", "attempt_count", "next_attempt_at")
 
+JOB = ("id", "kind", "status", "progress", "owed", "hastened", "expired", "created_at")
+
+Since = Annotated[str, typer.Option(help="From this time on: 2026-11-25T08:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Up to this time; default: now.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
 Web = Annotated[int, typer.Option(min=1, max=128, help="How many web processes.")]
@@ -139,6 +145,25 @@ def tail(
         raise SystemExit(0) from None
 
 
+@app.command()
+def listen(
+    forward_to: Annotated[str, typer.Option(help="The URL that gets each event as a signed webhook.")],
+    type: Annotated[list[str] | None, typer.Option(help="A type pattern; may be given again. Default: all.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="A topic pattern; may be given again. Default: all.")] = None,
+    after: Annotated[str | None, typer.Option(help="A cursor to go on from; default: now.")] = None,
+    secret: Annotated[str | None, typer.Option(help="What to sign with, whsec_…; default: a new one.")] = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Send live events to a local URL, signed as webhooks, to develop a receiver with."""
+    from hub.listen import Forwarder  # signing takes a while to import
+
+    try:
+        Forwarder(forward_to, secret).run(client.target(url, key), topic or ["**"], type or [], after)
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
 @endpoints.command("create")
 def create_endpoint(
     target: Annotated[str, typer.Argument(help="The URL that deliveries are sent to.", metavar="URL")],
@@ -165,6 +190,59 @@ def delete_endpoint(endpoint_id: str, url: Url = "", key: Key = "") -> None:
     client.delete(client.target(url, key), "endpoints", endpoint_id)
 
 
+@endpoints.command("show")
+def show_endpoint(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """Show an endpoint."""
+    client.show(client.target(url, key), "endpoints", endpoint_id)
+
+
+@endpoints.command("stats")
+def show_stats(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """Show an endpoint's figures: success, latency, backlog."""
+    client.show(client.target(url, key), "endpoints", endpoint_id, "stats")
+
+
+@endpoints.command("enable")
+def enable_endpoint(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """Go on with an endpoint; what it collected is sent."""
+    client.change(client.target(url, key), "endpoints", endpoint_id, {"enabled": True})
+
+
+@endpoints.command("disable")
+def disable_endpoint(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """Pause an endpoint: it collects and sends nothing."""
+    client.change(client.target(url, key), "endpoints", endpoint_id, {"enabled": False})
+
+
+@endpoints.command("test")
+def send_test_event(
+    endpoint_id: str,
+    type: Annotated[str, typer.Option(help="The test event's type.")] = "hub.test",
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Send a test event to an endpoint alone; prints the delivery's id."""
+    print(client.act(client.target(url, key), "endpoints", endpoint_id, "test", {"type": type})["id"])
+
+
+@endpoints.command("recover")
+def recover_endpoint(endpoint_id: str, since: Since, until: Until = None, url: Url = "", key: Key = "") -> None:
+    """Owe what failed once more; prints the job's id."""
+    print(client.act(client.target(url, key), "endpoints", endpoint_id, "recover", _span(since, until))["id"])
+
+
+@endpoints.command("replay")
+def replay_endpoint(endpoint_id: str, since: Since, until: Until = None, url: Url = "", key: Key = "") -> None:
+    """Owe all that matched anew, also what was never sent; prints the job's id."""
+    print(client.act(client.target(url, key), "endpoints", endpoint_id, "replay", _span(since, until))["id"])
+
+
+@endpoints.command("jobs")
+def list_jobs(endpoint_id: str, url: Url = "", key: Key = "") -> None:
+    """List an endpoint's recoveries and replays, newest first."""
+    client.table(client.target(url, key), ("endpoints", endpoint_id, "jobs"), JOB)
+
+
 @deliveries.command("list")
 def list_deliveries(
     endpoint: Annotated[str | None, typer.Option(help="Only of this endpoint.")] = None,
@@ -183,7 +261,35 @@ def retry_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
     client.act(client.target(url, key), "deliveries", delivery_id, "retry")
 
 
+@deliveries.command("show")
+def show_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
+    """Show a delivery with its attempts."""
+    client.show(client.target(url, key), "deliveries", delivery_id)
+
+
+@deliveries.command("cancel")
+def cancel_delivery(delivery_id: str, url: Url = "", key: Key = "") -> None:
+    """Give a pending delivery up."""
+    client.act(client.target(url, key), "deliveries", delivery_id, "cancel")
+
+
+@jobs.command("show")
+def show_job(job_id: str, url: Url = "", key: Key = "") -> None:
+    """Show how far a recovery or a replay has come."""
+    client.show(client.target(url, key), "jobs", job_id)
+
+
+@jobs.command("cancel")
+def cancel_job(job_id: str, url: Url = "", key: Key = "") -> None:
+    """Owe nothing more by a job; what it owed stays owed."""
+    client.act(client.target(url, key), "jobs", job_id, "cancel")
+
+
 # -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _span(since: str, until: str | None) -> dict[str, str]:
+    return {"since": since} if until is None else {"since": since, "until": until}
 
 
 def _serve_web(configured: settings.Settings, sock: socket.socket, group: Group, ready_fd: int | None = None) -> int:

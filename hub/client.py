@@ -71,13 +71,19 @@ def delete(hub: Target, what: What, name: str) -> None:
     _request("DELETE", hub, hub.at(what, name))
 
 
-def act(hub: Target, what: What, name: str, action: str) -> None:
-    _request("POST", hub, hub.at(what, name, action), {})
+def act(hub: Target, what: What, name: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return _request("POST", hub, hub.at(what, name, action), body or {})["data"]
+
+
+def show(hub: Target, *path: str) -> None:
+    """Print one thing as JSON, to be read."""
+    print(msgspec.json.format(msgspec.json.encode(_request("GET", hub, hub.at(*path))["data"]), indent=2).decode())
 
 
 def table(hub: Target, what: What, columns: Sequence[str], query: Mapping[str, str] | None = None) -> None:
     """Print a list's first page: as a table on a terminal, as one JSON line per item elsewhere."""
-    answer = _request("GET", hub, hub.at(what), query=query)
+    place = hub.at(what)
+    answer = _request("GET", hub, place, query=query)
     if not sys.stdout.isatty():
         for item in answer["data"]:
             print(msgspec.json.encode(item).decode())
@@ -87,7 +93,7 @@ def table(hub: Target, what: What, columns: Sequence[str], query: Mapping[str, s
     for row in rows:  # never cut or folded: what stands here is there to be copied
         print("  ".join(map(str.ljust, row, widths)).rstrip())
     if answer.get("pagination", {}).get("has_more"):
-        print(f"There are more; page through GET {hub.at(what)} by its next_cursor.")
+        print(f"There are more; page through GET {place} by its next_cursor.")
 
 
 def refusal(response: httpx.Response) -> Failure:

@@ -3,8 +3,8 @@
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import httpx
 import msgspec
@@ -26,18 +26,25 @@ class Message(NamedTuple):
     retry: float | None
 
 
-class Feed:
-    """The stream over all of its connections."""
+Take: TypeAlias = Callable[[str | None, bytes], None]
+"""What is done with an event: its cursor (None: it is ephemeral) and its bytes."""
 
-    def __init__(self, hub: Target, topics: Sequence[str], types: Sequence[str], after: str | None) -> None:
+
+class Feed:
+    """The stream over all of its connections. Events are printed, or handed to `take`."""
+
+    def __init__(
+        self, hub: Target, topics: Sequence[str], types: Sequence[str], after: str | None, take: Take | None = None
+    ) -> None:
         self._hub = hub
+        self._take = take or _write
         self._params = httpx.QueryParams({"topic": topics, "type": types, **({"after": after} if after else {})})
         self._last_id: str | None = None
         self._was_connected = False
         self._failures = 0
 
     def follow(self) -> None:
-        """Print events until the process is stopped. Raises Failure when the hub refuses, or never was there."""
+        """Take events until the process is stopped. Raises Failure when the hub refuses, or never was there."""
         timeout = httpx.Timeout(10.0, read=SILENCE)
         with httpx.Client(timeout=timeout, headers={**self._hub.headers, "accept": "text/event-stream"}) as http:
             while True:
@@ -68,13 +75,12 @@ class Feed:
             delay = message.retry or delay
             self._last_id = message.id or self._last_id
             if message.name == "hub.gap" and message.data is not None:
-                _note(f"events were lost here: {message.data.decode(errors='replace')}")
+                note(f"events were lost here: {message.data.decode(errors='replace')}")
             elif message.name == "hub.connected" and message.data is not None:
                 _note_connected(message.data)
             elif message.data is not None:
-                sys.stdout.buffer.write(_line(message.id, message.data))
-                sys.stdout.buffer.flush()
-        _note("the stream ended; connecting again")
+                self._take(message.id, message.data)
+        note("the stream ended; connecting again")
         return delay
 
     def _refused(self, response: httpx.Response) -> float:
@@ -88,7 +94,7 @@ class Feed:
     def _later(self, reason: str) -> float:
         delay = min(FIRST_DELAY * 2**self._failures, LONGEST_DELAY) * random.uniform(0.5, 1)
         self._failures = min(self._failures + 1, 10)
-        _note(f"{reason}; trying again in {delay:.1f} s")
+        note(f"{reason}; trying again in {delay:.1f} s")
         return delay
 
 
@@ -125,6 +131,11 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode(errors="replace")
 
 
+def _write(cursor: str | None, event: bytes) -> None:
+    sys.stdout.buffer.write(_line(cursor, event))
+    sys.stdout.buffer.flush()
+
+
 def _line(cursor: str | None, event: bytes) -> bytes:
     """The event byte for byte as the hub holds it, with its cursor beside it; an ephemeral one has none."""
     head = b"" if cursor is None else b'"cursor":%b,' % msgspec.json.encode(cursor)
@@ -132,11 +143,11 @@ def _line(cursor: str | None, event: bytes) -> bytes:
 
 
 def _note_connected(data: bytes) -> None:
-    _note("connected")
+    note("connected")
     recovered = msgspec.json.decode(data, type=dict[str, Any]).get("recovered")
     if recovered is False:
-        _note("the log no longer holds everything since the cursor; some events were missed")
+        note("the log no longer holds everything since the cursor; some events were missed")
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
     print(f"hub: {text}", file=sys.stderr, flush=True)

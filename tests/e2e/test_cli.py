@@ -1,5 +1,6 @@
 """The client commands and `hub check`, against a real `hub dev`."""
 
+import asyncio
 import json
 import os
 import shlex
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
+from tests.support.hub import free_port
 from tests.support.processes import Running, call_hub, hub_command, run_hub
+from tests.support.receiver import Receiver, answer
 from tests.support.store import StoreProcess
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
 from tests.unit.test_jose import pem
 
 
@@ -103,6 +107,8 @@ def test_url_and_key_come_from_options_or_the_environment(dev: Dev, tmp_path: Pa
         (["publish", "cli.d", "test.event", "1", "--url", "http://127.0.0.1:1", "--key", "k"], 1, "can't be reached"),
         (["tail", "--key", "wrong"], 1, "(UNAUTHENTICATED, HTTP 401)"),
         (["tail", "--after", "nonsense"], 1, "(INVALID_CURSOR, HTTP 400)"),
+        (["listen", "--forward-to", "nowhere"], 2, "--forward-to is 'nowhere'"),
+        (["listen", "--forward-to", "http://127.0.0.1:1/", "--secret", "x"], 2, "--secret:"),
         (["tail", "--url", "http://127.0.0.1:1", "--key", "k"], 1, "can't be reached"),
         (["no-such-command"], 2, "No such command"),
         (["serve", "--port", "high"], 2, "a valid integer"),
@@ -228,6 +234,53 @@ def test_endpoints_are_made_listed_and_deleted(dev: Dev) -> None:
     assert "NOT_FOUND" in dev.hub("deliveries", "retry", "dlv_none", code=1)
     dev.hub("endpoints", "delete", endpoint_id)
     assert dev.hub("endpoints", "list") == ""
+
+
+def test_an_endpoint_is_shown_paused_tested_and_replayed(dev: Dev) -> None:
+    endpoint_id, _ = dev.hub("endpoints", "create", "http://127.0.0.1:9/hook").split()
+    dev.hub("endpoints", "disable", endpoint_id)
+    assert json.loads(dev.hub("endpoints", "show", endpoint_id))["disabled_reason"] == "manual"
+    dev.hub("endpoints", "enable", endpoint_id)
+    sent = dev.hub("endpoints", "test", endpoint_id, "--type", "order.paid").strip()
+    shown = json.loads(dev.hub("deliveries", "show", sent))
+    assert (shown["event"]["type"], shown["origin"], shown["attempts"]) == ("order.paid", "test", [])
+    assert json.loads(dev.hub("endpoints", "stats", endpoint_id))["backlog"]["total"] == 1
+    dev.hub("deliveries", "cancel", sent)
+    begun = [
+        dev.hub("endpoints", kind, endpoint_id, "--since", "2026-01-01T00:00:00Z").strip()
+        for kind in ("recover", "replay")
+    ]
+    listed = [json.loads(line) for line in dev.hub("endpoints", "jobs", endpoint_id).splitlines()]
+    assert [one["id"] for one in listed] == begun[::-1]
+    dev.hub("jobs", "cancel", begun[0])
+    assert json.loads(dev.hub("jobs", "show", begun[0]))["status"] == "cancelled"
+    dev.hub("endpoints", "delete", endpoint_id)
+
+
+# -- listen ------------------------------------------------------------------------------------------------------------
+
+
+async def test_listen_sends_live_events_to_a_url_signed_as_webhooks_also_when_it_comes_up_later(dev: Dev) -> None:
+    port = free_port()
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    options = ("--forward-to", f"http://127.0.0.1:{port}/hook", "--type", "order.*", "--secret", secret)
+    with Running(hub_command("listen", *options), folder=dev.folder) as listening:
+        await eventually(lambda: "connected" in listening.err, "listen is connected")
+        assert secret in listening.err
+        first, _ = (await asyncio.to_thread(dev.hub, "publish", "cli.k", "order.made", '{"n":  1}')).split()
+        async with Receiver(port=port) as receiver:
+            receiver.answers["/hook"] = [answer(500)]
+            await asyncio.to_thread(dev.hub, "publish", "cli.k", "cart.filled", "2")
+            second, _ = (await asyncio.to_thread(dev.hub, "publish", "cli.k", "order.paid", "3")).split()
+            got = await receiver.until(2)
+            assert [one.headers["webhook-id"] for one in got] == [first, second]
+            assert b'{"n":  1}' in got[0].body
+            for one in got:
+                assert Webhook(secret).verify(one.body, one.headers) == one.event
+            await eventually(lambda: listening.out.count("\n") == 2, "each is told of")
+            told = [line.split()[:3] for line in listening.out.splitlines()]
+            assert told == [["order.made", first, "500"], ["order.paid", second, "200"]]
+        assert await asyncio.to_thread(listening.stop, signal.SIGINT) == 0
 
 
 # -- check -------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ MOST_RUNNING: Final = 5
 MOST_KEPT: Final = 50
 """Jobs of one endpoint that are listed; the oldest that have ended give way."""
 _LAST_SEQ: Final = 2**64 - 1
+_NO_END: Final[Position] = (2**63, 0)
 
 
 class Stage(NamedTuple):
@@ -85,7 +86,9 @@ class Jobs:
         await self._endpoints.get(app, endpoint_id)
         since, until = span.ms(time.time_ns() // 1_000_000)
         partition = self._partition(endpoint_id)
-        stages = await (self._log_stages(until) if kind == "replay" else self._owed_stages(endpoint_id, until))
+        # Without `until` the log's end is the end, by its own clock: what was answered just before belongs to the span.
+        top = _NO_END if span.until is None else (until - 1, _LAST_SEQ)
+        stages = await (self._log_stages(top) if kind == "replay" else self._owed_stages(endpoint_id, top))
         plan = msgspec.json.encode(Plan(since, until, stages))
         number = int(await self._link.call("INCR", keys.origins(partition))) + TESTS
         names = [
@@ -136,16 +139,17 @@ class Jobs:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _log_stages(self, until: int) -> tuple[Stage, ...]:
+    async def _log_stages(self, top: Position) -> tuple[Stage, ...]:
         """The log as it stands now: what is published from here on is owed by dispatch."""
-        top = (until - 1, _LAST_SEQ)
-        ends = [(await self._log.observe(p))[1] for p in range(self._log.partitions)]
-        return tuple(Stage(0, p, min(end, top)) for p, end in enumerate(ends))
+        return tuple(Stage(0, p, min(end, top)) for p, end in enumerate(await self._ends()))
 
-    async def _owed_stages(self, endpoint_id: str, until: int) -> tuple[Stage, ...]:
+    async def _owed_stages(self, endpoint_id: str, top: Position) -> tuple[Stage, ...]:
         listed = await self._link.call("ZRANGE", keys.endpoint_jobs(self._partition(endpoint_id), endpoint_id), 0, -1)
-        origins = (0, *sorted(map(int, listed)))
-        return tuple(Stage(o, p, (until - 1, _LAST_SEQ)) for o in origins for p in range(self._log.partitions))
+        origins, ends = (0, *sorted(map(int, listed))), await self._ends()
+        return tuple(Stage(o, p, min(end, top)) for o in origins for p, end in enumerate(ends))
+
+    async def _ends(self) -> list[Position]:
+        return [(await self._log.observe(p))[1] for p in range(self._log.partitions)]
 
     def _partition(self, endpoint_id: str) -> int:
         return keys.delivery_partition(endpoint_id, self._partitions)

@@ -81,7 +81,7 @@ def _fields(body: bytes) -> tuple[str, ...]:
     """The names that a JSON object has; its values may be secrets."""
     try:
         given = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ()
     return tuple(name[:_SHOWN] for name in list(given)[:_MOST_FIELDS])
 

@@ -1,6 +1,7 @@
 """The documents against the running hub: they are served, and their examples work."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
 import httpx
@@ -14,6 +15,13 @@ from tests.support.hub import Hub
 
 DOCUMENT: dict[str, Any] = document(OPERATIONS)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """One of its own: the examples revoke tokens of users that other tests have too."""
+    with Hub(web=1, workers=1) as running:
+        yield running
 
 
 # -- the documents are served ------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ async def lists(client: httpx.AsyncClient, query: dict[str, str], count: int, to
         ("/v1/topics/room.x/presence", None, 401),
         ("/v1/topics/room.*/presence", KEY, 400),
         ("/v1/topics/room.x/presence?limit=0", KEY, 400),
-        ("/v1/topics", token("ann", presence=["**"]), 401),
+        ("/v1/topics", token("ann", presence=["**"]), 403),
         ("/v1/topics?prefix=ä", KEY, 400),
         ("/v1/topics?prefx=a", KEY, 400),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -16,6 +17,7 @@ from hub.core.errors import HubError
 from hub.group import Group
 from hub.live.gateway import Gateway
 from hub.live.presence import Presence
+from hub.live.quota import Quota
 from hub.live.revocation import RevocationWatch
 from hub.live.slice import open_slice
 from hub.live.tail import Tail
@@ -36,6 +38,7 @@ from hub.store.janitor import Janitor
 from hub.store.jobs import Jobs
 from hub.store.limits import Limits
 from hub.store.log import Log
+from hub.store.quota import QuotaStore
 from hub.store.readings import Readings
 from hub.store.reaper import Reaper
 from hub.store.requests import Requests
@@ -178,7 +181,8 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         )
         out = open_slice(settings.io_uring == "auto")
         stack.callback(out.close)
-        gateway = Gateway(log, Tail(log, tail_link), Presence(link), out)
+        quota = Quota(QuotaStore(link, secrets.token_hex(8)), settings.max_connections_per_app)
+        gateway = Gateway(log, Tail(log, tail_link), Presence(link), out, quota)
         gateway.on_notice(users.KIND, users.disconnector(gateway))
         async for attempt in store_patience():
             with attempt:
@@ -197,7 +201,8 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
-                     catalogue, Janitor(link, settings), Census(link, settings.delivery_partitions)):  # fmt: skip
+                     catalogue, quota, Janitor(link, settings),
+                     Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)
         context = Context(

@@ -268,9 +268,9 @@ class UpgradeRequired(HubError):
 
 class RateLimited(HubError):
     """A rate limit of the app's plan is used up, which `details` names ([limits.md](limits.md)); `Retry-After` says
-    when there is room again. Or the app has all the live connections that it may have on this process
-    (`HUB_MAX_CONNECTIONS_PER_APP`). A WebSocket whose client sends more frames than `HUB_WS_MESSAGE_RATE` allows is
-    closed with 4029 too. Come back later.
+    when there is room again. Or the app has all the live connections that it may have (`HUB_MAX_CONNECTIONS_PER_APP`).
+    A WebSocket whose client sends more frames than `HUB_WS_MESSAGE_RATE` allows is closed with 4029 too. Come back
+    later.
     """
 
     code = "RATE_LIMITED"

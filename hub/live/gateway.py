@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -16,12 +15,12 @@ from hub import metrics, tracing
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Mark, Position
-from hub.core.errors import RateLimited
 from hub.live import notices
 from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
 from hub.live.farewells import Farewells
 from hub.live.own import PREFIX, OwnRooms, Step, own_topic
 from hub.live.presence import Presence
+from hub.live.quota import Quota
 from hub.live.rendered import Rendered
 from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
@@ -49,10 +48,13 @@ STEP_BYTES: Final = 256 * 1024
 class Gateway:
     """Fans the log out to this process's live connections."""
 
-    def __init__(self, log: Log, tail: Tail, presence: Presence, out: Slice | None = None) -> None:
+    def __init__(
+        self, log: Log, tail: Tail, presence: Presence, out: Slice | None = None, quota: Quota | None = None
+    ) -> None:
         self.log = log
         self._slice = out or Slice()
         self.presence = presence
+        self._quota = quota
         self.rooms = Rooms()
         self.own = OwnRooms()
         self.turn = Turn()
@@ -61,7 +63,6 @@ class Gateway:
         self._tail = tail
         self._connections: dict[Connection, str] = {}
         """Each with its app."""
-        self._per_app: Counter[str] = Counter()
         self._marks: list[Mark] = []
         self._texts: list[bytes] = []
         """Each mark as it stands in a cursor."""
@@ -148,16 +149,17 @@ class Gateway:
         for judge in self._on_admit:
             judge(connection)
 
-    def check_room_for(self, app: str, most: int | None) -> None:
-        """Raise RateLimited when an app has all the connections that it may have on this process."""
-        if most is not None and self._per_app[app] >= most:
-            raise RateLimited(f"The app has {most} live connections on this process, which is all that it may have")
+    async def take_seat(self, app: str) -> None:
+        """Keep a place for a connection that is about to be added. Raises RateLimited when the app has no more."""
+        if self._quota is not None:
+            await self._quota.take(app)
 
     def add(self, connection: Connection) -> None:
         connection.next_beat = asyncio.get_running_loop().time() + connection.interval
         app = "" if connection.principal is None else connection.principal.app
         self._connections[connection] = app
-        self._per_app[app] += 1
+        if self._quota is not None:
+            self._quota.fill(app)
         metrics.CONNECTIONS.labels(connection.transport).inc()
         metrics.CONNECTIONS_OPENED.labels(connection.transport).inc()
         own = own_topic(connection)
@@ -171,12 +173,11 @@ class Gateway:
     def drop(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         if (app := self._connections.pop(connection, None)) is not None:
-            self._per_app[app] -= 1
+            if self._quota is not None:
+                self._quota.free(app)
             code = "client" if connection.ended is None else str(connection.ended[0])
             metrics.CONNECTIONS.labels(connection.transport).dec()
             metrics.CONNECTIONS_CLOSED.labels(connection.transport, code).inc()
-            if not self._per_app[app]:
-                del self._per_app[app]
         connection.detach()
         self.presence.drop(connection)
         self.rooms.leave_all(connection)

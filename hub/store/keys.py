@@ -286,6 +286,11 @@ def request(partition: int, app: str, digest: str) -> str:
     return f"hub:{{p{partition}}}:k:{app}:{digest}"
 
 
+def quota(app: str) -> str:
+    """Hash, web process to how many live connections of an app it has, and until when. Lives as long as a lease."""
+    return f"hub:{{q{app}}}:quota"
+
+
 def limit(app: str, rule: str, subject: str) -> str:
     """String, how much of a rate limit is used (see limit.lua). Lives until all is there again."""
     return f"hub:{{r{app}}}:limit:{rule}:{subject}"

@@ -40,7 +40,7 @@ async def poll(call: Call[None]) -> Page | Response:
     if request.method == "HEAD":
         return Response(headers={"cache-control": "no-store"}, media_type="application/json")
     gateway = resources.gateway
-    gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
+    await gateway.take_seat(principal.app)
     connection = Polling(limit)
     gateway.admit(connection, principal)
     gateway.add(connection)

@@ -69,12 +69,7 @@ class Session:
         self._connection.close(fault.close_code, close_reason(fault.message))
 
     def open(self, principal: Principal) -> None:
-        """Begin to serve an authenticated client."""
-        try:
-            self._resources.gateway.check_room_for(principal.app, self._resources.settings.max_connections_per_app)
-        except HubError as exc:
-            self.refuse(exc)
-            return
+        """Begin to serve an authenticated client, for whom a seat was taken."""
         self._resources.gateway.admit(self._connection, principal)
         self._resources.gateway.add(self._connection)
         self._connection.send(
@@ -138,6 +133,7 @@ class Session:
             if not isinstance(message, Authenticate):
                 raise Unauthenticated("The first message must be authenticate")
             principal = await identify(self._resources, message.token)
+            await self._resources.gateway.take_seat(principal.app)
         except HubError as exc:
             self.refuse(exc)
             return

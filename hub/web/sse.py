@@ -46,12 +46,12 @@ async def stream(call: Call[None]) -> Response:
     request, principal, resources = call.request, call.principal, call.resources
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
-    resources.gateway.check_room_for(principal.app, resources.settings.max_connections_per_app)
     patterns, types = selection(request, principal)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
     key = RoomKey(principal.app, patterns, types, "sse", framed, NAMED.of(request), FORMAT.of(request) == "cloudevents")
     start = _start(request)
+    await resources.gateway.take_seat(principal.app)
     if framed:
         return RawStream(raw, request, principal, key, start)
     connection = PlainConnection("sse", HEARTBEAT)

@@ -39,6 +39,8 @@ async def websocket(socket: WebSocket) -> None:
     principal: Principal | None = None
     try:
         principal = await authenticate_live(socket, cookies=True)
+        if principal is not None:
+            await context(socket).gateway.take_seat(principal.app)
     except HubError as exc:
         fault = exc
     try:

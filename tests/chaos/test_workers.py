@@ -8,7 +8,7 @@ from collections import Counter
 from hub.core.errors import StoreUnavailable
 from hub.store import keys
 from tests.support.hub import Hub, HubProcess
-from tests.support.receiver import Receiver
+from tests.support.receiver import Receiver, answer
 from tests.support.waiting import eventually
 from tests.support.webhook_site import ended, ground_of, start
 from tests.support.webhooks import APP, Ground
@@ -136,6 +136,20 @@ async def test_a_full_store_holds_dispatch_up_and_loses_nothing() -> None:
             await ground.link.call("CONFIG", "SET", "maxmemory", 0)
             await receiver.until(6)
             assert _ids(receiver) == {entry.id: 1 for entry in entries}
+
+
+async def test_a_log_that_is_trimmed_while_retries_wait_takes_nothing_from_them() -> None:
+    with start() as hub:
+        async with ground_of(hub) as ground, Receiver() as receiver:
+            receiver.answers["/hook"] = [answer(500)] * 3
+            ep = await ground.endpoint(url=receiver.url())
+            entries = await ground.append(3)
+            await receiver.until(3)
+            await ground.link.call("XTRIM", keys.log(0), "MAXLEN", 0)
+            await receiver.until(6)
+            await eventually(lambda: _all_ended(ground), "every delivery has ended")
+            assert await ground.statuses(endpoint=ep) == ["succeeded"] * 3
+            assert {got.body for got in receiver.got[3:]} == {entry.body for entry in entries}
 
 
 async def test_an_event_that_the_store_refuses_is_passed_and_stops_nobody() -> None:

@@ -46,12 +46,12 @@ class StoreProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, seconds: float = 15) -> None:
         command = embedded.command(self.folder, binary=os.environ.get("HUB_TEST_STORE"))
         self._process = subprocess.Popen(
             [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until(self._answers, "the store answers")
+        until(self._answers, "the store answers", seconds)
 
     def kill(self) -> None:
         """As a power cut would: nothing is flushed."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hub.core.addresses import Network
-from workers.connection import Broken, Connection, Origin
+from workers.connection import Broken, Origin
 from workers.guard import AddressForbidden, Guard
 from workers.pool import Pool
 from workers.proxied import Proxied
@@ -66,15 +66,14 @@ class Sender:
             status, head, text, error = await self._direct(url, headers, body, started + timeout)
         else:
             status, head, text, error = await self._proxied.exchange(url, headers, body, timeout)
-        if error is None and status is not None:
-            error = error_of(status)
+        if error is None:
+            error = "protocol" if status is None else error_of(status)
         duration_ms = round((self._loop.time() - started) * 1000)
         return Answer(duration_ms, status, error, head, text.decode(errors="replace") if error and text else None)
 
     async def _direct(
         self, url: str, headers: dict[str, str], body: bytes, deadline: float
     ) -> tuple[int | None, dict[str, str], bytes, str | None]:
-        connection: Connection | None = None
         try:
             place = self._places.get(url) or self._find(url)
             request = _request(place.head, headers, body)
@@ -82,11 +81,10 @@ class Sender:
             if connection is None:
                 async with asyncio.timeout_at(deadline):
                     connection = await self._pool.connect(place.origin)
-            await connection.exchange(request, deadline)
-            return connection.status, connection.headers, connection.body, None
+            reply = await connection.exchange(request, deadline)
+            return reply.status, reply.headers, reply.body, None
         except Broken as exc:
-            assert connection is not None
-            return connection.status, connection.headers, b"", exc.code
+            return exc.reply.status, exc.reply.headers, b"", exc.code
         except (TimeoutError, OSError, ValueError) as exc:
             return None, {}, b"", code_of(exc)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -207,3 +208,38 @@ async def _counts_connections(hub: Hub, topic: str) -> None:
                 return (await raw.frame()).opcode == TEXT
 
         await eventually(opens, "the place of the stream that ended is free")
+
+
+async def test_a_flood_of_half_open_handshakes_past_all_descriptors_costs_the_others_nothing(topic: str) -> None:
+    """What can't be accepted waits in the kernel or is refused there; who is connected goes on; no log is flooded."""
+    with _few_descriptors(128):
+        hub = Hub()
+        hub.__enter__()
+    try:
+        async with Bystander.of(hub, topic) as bystander:
+            before = await bystander.late()
+            logged = len(hub.webs[0].log)
+            with contextlib.ExitStack() as flooding:
+                for _ in range(400):
+                    with contextlib.suppress(OSError):
+                        sock = flooding.enter_context(socket.create_connection(("127.0.0.1", hub.ports[0]), timeout=2))
+                        sock.sendall(request(**auth())[:-2])
+                assert late([await bystander.takes() for _ in range(50)]) < before + SLACK
+                said = [line for line in hub.webs[0].log[logged:].splitlines() if "/v1/events" not in line]
+                assert len(said) <= 5, said[:5]
+            await eventually(hub.is_ready, "new connections are served again")
+            async with WsClient.open(hub) as ws:
+                await ws.join(topic)
+    finally:
+        hub.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _few_descriptors(count: int) -> Iterator[None]:
+    """What is started meanwhile may have only so many files and sockets open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -29,7 +29,7 @@ def hub() -> Iterator[Hub]:
 
 
 async def test_whoever_keeps_the_hub_waiting_is_cut_off_and_the_others_are_served(hub: Hub, topic: str) -> None:
-    before = descriptors(hub)
+    before, logged = descriptors(hub), len(hub.webs[0].log)
     waiting: dict[str, Callable[[Hub, str], Coroutine[Any, Any, None]]] = {
         "who says nothing": says_nothing,
         "half a request line": half_a_request_line,
@@ -59,6 +59,8 @@ async def test_whoever_keeps_the_hub_waiting_is_cut_off_and_the_others_are_serve
     assert not failed
     await asyncio.gather(*idle)
     await eventually(lambda: descriptors(hub) <= before + 1, "the hub holds no more sockets than before")
+    abandoned = hub.webs[0].log[logged:].count("request_abandoned")
+    assert len(idle) <= abandoned <= len(idle) + len(tasks), "each is logged once"
 
 
 async def says_nothing(hub: Hub, topic: str) -> None:

@@ -209,3 +209,18 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+async def test_a_connection_that_changes_hands_at_once_takes_nobodys_answer_along(
+    sender: Sender, receiver: Receiver
+) -> None:
+    """The next request may be written on a kept connection before whoever waited for the last answer has read it."""
+    receiver.answers = {f"/{n % 2}": [answer(200 if n % 2 else 500, str(n % 2).encode())] * 400 for n in range(2)}
+
+    async def send(n: int) -> list[tuple[int | None, str | None]]:
+        return [
+            ((sent := await sender.send(receiver.url(f"/{n % 2}"), {}, b"{}", 5)).status, sent.body) for _ in range(20)
+        ]
+
+    for n, answers in enumerate(await asyncio.gather(*(send(n) for n in range(30)))):
+        assert answers == [(200, None) if n % 2 else (500, "0")] * 20

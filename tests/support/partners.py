@@ -23,7 +23,7 @@ class Receipt(NamedTuple):
 
 
 class Partners:
-    """Serves `/KIND/N` and writes all down. But for fast and slow, a third of the answers is bad, of hanging 1 in 20."""
+    """Serves `/KIND/N` and writes all down. But for fast and slow a third of the answers is bad, of hanging 1 in 20."""
 
     def __init__(self, seed: int) -> None:
         self.receipts: list[Receipt] = []

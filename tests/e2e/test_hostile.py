@@ -6,7 +6,7 @@ import json
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -235,7 +235,7 @@ async def test_a_flood_of_half_open_handshakes_past_all_descriptors_costs_the_ot
 
 
 @contextlib.contextmanager
-def _few_descriptors(count: int) -> Iterator[None]:
+def _few_descriptors(count: int) -> Generator[None]:
     """What is started meanwhile may have only so many files and sockets open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -37,7 +37,7 @@ async def test_an_attempt_whose_worker_was_killed_is_made_by_another() -> None:
     with start(workers=2) as hub:
         async with ground_of(hub) as ground, Receiver() as receiver:
             receiver.delay = 60
-            ep = await ground.endpoint(url=receiver.url(), timeout=1)
+            ep = await ground.endpoint(url=receiver.url(), timeout=3)  # it is to be killed before that
             await ground.append(1)
             await receiver.until(1)
             receiver.delay = 0

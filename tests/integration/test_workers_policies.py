@@ -72,10 +72,11 @@ async def test_a_breaker_lets_one_attempt_through_until_the_partner_is_back() ->
             ep = await ground.endpoint(url=receiver.url("/down"), types=("order.*",), retry=SOON)
             await ground.append(40)
             await receiver.until(11, "/down")
-            key = keys.endpoint(ground.queues.partition_of(ep), ep)
+            partition = ground.queues.partition_of(ep)
+            key, leases = keys.endpoint(partition, ep), keys.leases(partition, ep)
             await ground.link.call("HINCRBY", key, "down", -60_000)  # as if it had failed for a minute
             await eventually(lambda: _is(ground, ep, "open"), "the breaker opens")
-            await eventually(lambda: receiver.in_flight == 0, "what was under way has ended")
+            await eventually(lambda: _is_empty(ground, leases), "what was under way has ended")
             for _ in range(3):
                 before = len(receiver.at("/down"))
                 await _end_the_pause(ground, ep)
@@ -89,6 +90,10 @@ async def test_a_breaker_lets_one_attempt_through_until_the_partner_is_back() ->
             assert [one.event["type"] for one in told] == ["hub.endpoint.failing", "hub.endpoint.recovered"]
             assert told[0].event["data"]["endpoint"] == ep
             assert await _is(ground, ep, "closed")
+
+
+async def _is_empty(ground: Ground, key: str) -> bool:
+    return not await ground.link.call("EXISTS", key)
 
 
 async def test_slow_endpoints_together_leave_half_of_the_slots_and_lock_out_no_new_one() -> None:

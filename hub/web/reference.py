@@ -1,4 +1,5 @@
-"""The documents of the API, made from its operations: `/openapi.json`, and a page that shows it at `/docs`."""
+"""The documents of the API: `/openapi.json`, made from its operations, a page that shows it at `/docs`, and
+`/asyncapi.json` for the live connections."""
 
 from collections.abc import Sequence
 
@@ -6,6 +7,7 @@ import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from hub.web.accept import JSON
+from hub.web.asyncapi import document as live_document
 from hub.web.auth import OPEN
 from hub.web.error_pages import HTML, POLICY
 from hub.web.openapi import document
@@ -28,9 +30,16 @@ def with_documents(operations: Sequence[Operation]) -> tuple[Operation, ...]:
             kept["openapi"] = msgspec.json.encode(document(made))
         return _document(call, kept["openapi"])
 
+    async def asyncapi(call: Call[None]) -> Response:
+        """AsyncAPI 3.0: the messages of WebSocket and server-sent events."""
+        if "asyncapi" not in kept:
+            kept["asyncapi"] = msgspec.json.encode(live_document())
+        return _document(call, kept["asyncapi"])
+
     made += [
         *operations,
         Operation("GET", "/openapi.json", openapi, "Read the OpenAPI document", OPEN, media=JSON),
+        Operation("GET", "/asyncapi.json", asyncapi, "Read the AsyncAPI document", OPEN, media=JSON),
         Operation("GET", "/docs", page, "Read the documents in a browser", OPEN, media=HTML),
     ]
     return tuple(made)

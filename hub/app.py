@@ -34,6 +34,7 @@ from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
 from hub.store.grants import Grants
+from hub.store.handshakes import Handshakes
 from hub.store.janitor import Janitor
 from hub.store.jobs import Jobs
 from hub.store.limits import Limits
@@ -58,6 +59,7 @@ from hub.web import (
     error_pages,
     event_types,
     events,
+    handshakes,
     jobs,
     oauth,
     ops,
@@ -91,6 +93,7 @@ OPERATIONS: Final = reference.with_documents((
     *endpoints.operations,
     *deliveries.operations,
     *jobs.operations,
+    *handshakes.operations,
     *event_types.operations,
     *apps.operations,
     *api_keys.operations,
@@ -221,6 +224,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             deliveries=Deliveries(link, settings, log, endpoints_store),
             figures=Figures(link, settings, endpoints_store),
             jobs=Jobs(link, settings, log, endpoints_store),
+            handshakes=Handshakes(link, settings.delivery_partitions, settings.webhook_timeout),
             samples=Samples(link, settings, endpoints_store),
             catalogue=catalogue,
             gateway=gateway,

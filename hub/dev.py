@@ -97,11 +97,12 @@ def find_running(data_dir: Path) -> Running | None:
         return None
 
 
-def environment(base: Mapping[str, str], data_dir: Path, made: Secrets, redis_url: str) -> dict[str, str]:
+def environment(base: Mapping[str, str], data_dir: Path, made: Secrets, redis_url: str, url: str) -> dict[str, str]:
     """What the processes of `hub dev` are started with; a variable that is set already keeps its value."""
     defaults = {
         **msgspec.structs.asdict(made),
         "HUB_REDIS_URL": redis_url,
+        "HUB_PUBLIC_URL": url,
         "HUB_WEBHOOK_ALLOW_HTTP": "1",
         "HUB_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8,::1/128",
         "HUB_DRAIN_WAIT": "0",  # there is no balancer that would have to see it

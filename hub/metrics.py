@@ -90,6 +90,7 @@ ATTEMPTS_IN_FLIGHT = _gauge("attempts_in_flight", "Slots that are taken on this 
 SLOTS = _gauge("slots", "Attempts that this worker may have in flight")
 LEASES_LOST = _counter("leases_lost", "Attempts that were recorded too late, and are made again")
 UNRECORDED = _counter("attempts_unrecorded", "Attempts that could not be recorded, and are made again")
+HANDSHAKES = _counter("handshakes", "Handshakes: granted, refused, void (the endpoint has changed)", "result")
 OUTBOX_MOVED = _counter("operational_events", "Operational events moved into the log")
 ENDPOINT_ATTEMPTS = _counter(
     "endpoint_attempts", "Attempts by endpoint, only with HUB_METRICS_PER_ENDPOINT", "endpoint", "verdict"

@@ -73,7 +73,9 @@ def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner
         contextlib.closing(listen(host, port)) as sock,
         tempfile.TemporaryDirectory(prefix="hub-") as group,
     ):
-        environ = dev.environment(os.environ, data_dir, dev.load_secrets(data_dir), embedded.url(data_dir))
+        environ = dev.environment(
+            os.environ, data_dir, dev.load_secrets(data_dir), embedded.url(data_dir), url_of(sock)
+        )
         configured = settings.load(environ)
         telemetry.configure(configured, "dev")
         own_store = configured.redis_url == embedded.url(data_dir)

@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_audience: str | None
     jwt_leeway: float
     cors_origins: tuple[str, ...]
+    public_url: str | None
     webhook_allow_http: bool
     webhook_allow_networks: tuple[Network, ...]
     webhook_proxy: str | None
@@ -149,6 +150,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    if not _ORIGIN.fullmatch(text) or not is_url(text):
+        raise ValueError
+    return text
+
+
 def _redis_url(text: str) -> str:
     """Checked as a whole, so that a slip stops the start and isn't taken for a store that is away."""
     parts = urlsplit(text)
@@ -218,6 +225,8 @@ SETTINGS: Final = (
     Setting("HUB_JWT_LEEWAY", "jwt_leeway", "0", _seconds(0, 300), "0 to 300 seconds"),
     Setting("HUB_CORS_ORIGINS", "cors_origins", "", _origins,
             "origins such as https://app.example, without a path, comma-separated, or *"),
+    Setting("HUB_PUBLIC_URL", "public_url", "", _public_url,
+            "an http:// or https:// URL without a login and a path, such as https://hub.example"),
     Setting("HUB_WEBHOOK_ALLOW_HTTP", "webhook_allow_http", "0", _boolean, "1 or 0"),
     Setting("HUB_WEBHOOK_ALLOW_NETWORKS", "webhook_allow_networks", "", _networks,
             "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),

@@ -203,6 +203,8 @@ class Deliverer:
     def _begin_one(self, owner: Owner, target: Target | None, lease: Lease, latest: float) -> None:
         if target is None:  # deleted: a retry of nothing is cancelled by the settlement
             self._settler.add(owner, Settlement(lease.token, lease.ref, "retry"))
+        elif not target.agreed:  # it became another one after the claim
+            self._settler.add(owner, Settlement(lease.token, lease.ref, "back"))
         elif (decision := before_sending(lease, target.schedule)) is not None:
             self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict))
         else:

@@ -81,7 +81,7 @@ class JobRunner:
         found = await self._queues.config(job.partition, job.endpoint)
         if found is None:
             return lambda _: False  # deleted: the step says so
-        config = found[1]
+        config = found.config
         matcher = Matcher()
         matcher.put(Subscription(config.id, config.app, config.types, config.topics, {}))
         expression = None if config.filter is None else _expression(config.filter)

@@ -32,7 +32,7 @@ class Proxied:
         await self._session.close()
 
     async def exchange(
-        self, url: str, headers: dict[str, str], body: bytes, timeout: float
+        self, method: str, url: str, headers: dict[str, str], body: bytes, timeout: float
     ) -> tuple[int | None, dict[str, str], bytes, str | None]:
         """Status, headers, body and error of one try (see sender.py)."""
         status: int | None = None
@@ -40,8 +40,8 @@ class Proxied:
         try:
             async with (
                 asyncio.timeout(timeout),
-                self._session.post(
-                    URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                self._session.request(
+                    method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 status, head = response.status, _kept(response)

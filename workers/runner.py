@@ -15,6 +15,7 @@ from hub.store.audience import Audience
 from hub.store.census import Census
 from hub.store.connect import Link
 from hub.store.dispatching import Dispatching
+from hub.store.handshakes import Handshakes
 from hub.store.janitor import Janitor
 from hub.store.job_steps import JobSteps
 from hub.store.log import Log
@@ -25,6 +26,7 @@ from hub.telemetry import logger
 from workers.complaints import Complaints
 from workers.deliver import Deliverer
 from workers.dispatch import Dispatcher
+from workers.handshakes import Asking
 from workers.jobs import JobRunner
 from workers.sender import Sender
 from workers.status import status
@@ -97,8 +99,10 @@ class Worker:
         steps = JobSteps(self._link, self._log, partitions=partitions, retention=self._settings.attempt_retention)
         jobs = JobRunner(steps, self._queues, lambda partition: deliverer.wake([partition]))
         census = Census(self._link, partitions)
+        handshakes = Handshakes(self._link, partitions, self._settings.webhook_timeout)
+        asking = Asking(handshakes, sender, self._settings, upkeep.report)
         sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
-        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs, census)]
+        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs, census, asking)]
 
         def stop() -> None:
             deliverer.stop()

@@ -35,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Place(NamedTuple):
-    """Where a URL leads, and how a request to it begins."""
+    """Where a URL leads, and how a request to it begins, behind its method."""
 
     origin: Origin
     head: str
@@ -59,24 +59,26 @@ class Sender:
         if self._proxied is not None:
             await self._proxied.close()
 
-    async def send(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> Answer:
-        """POST once. The deadline, in seconds, is over everything: name, connection, headers and body."""
+    async def send(
+        self, url: str, headers: dict[str, str], body: bytes, timeout: float, method: str = "POST"
+    ) -> Answer:
+        """Send once. The deadline, in seconds, is over everything: name, connection, headers and body."""
         started = self._loop.time()
         if self._proxied is None:
-            status, head, text, error = await self._direct(url, headers, body, started + timeout)
+            status, head, text, error = await self._direct(method, url, headers, body, started + timeout)
         else:
-            status, head, text, error = await self._proxied.exchange(url, headers, body, timeout)
+            status, head, text, error = await self._proxied.exchange(method, url, headers, body, timeout)
         if error is None:
             error = "protocol" if status is None else error_of(status)
         duration_ms = round((self._loop.time() - started) * 1000)
         return Answer(duration_ms, status, error, head, text.decode(errors="replace") if error and text else None)
 
     async def _direct(
-        self, url: str, headers: dict[str, str], body: bytes, deadline: float
+        self, method: str, url: str, headers: dict[str, str], body: bytes, deadline: float
     ) -> tuple[int | None, dict[str, str], bytes, str | None]:
         try:
             place = self._places.get(url) or self._find(url)
-            request = _request(place.head, headers, body)
+            request = _request(f"{method}{place.head}", headers, body)
             connection = self._pool.take(place.origin)
             if connection is None:
                 async with asyncio.timeout_at(deadline):
@@ -99,7 +101,7 @@ class Sender:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         if origin.port != (443 if tls else 80):
             host = f"{host}:{origin.port}"
-        head = f"POST {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {self._user_agent}\r\nAccept: */*\r\n"
+        head = f" {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {self._user_agent}\r\nAccept: */*\r\n"
         if len(self._places) >= _PLACES:
             self._places.popitem(last=False)
         self._places[url] = place = _Place(origin, head)

@@ -13,6 +13,7 @@ from hub.core.cloudevents import Format
 from hub.core.endpoint import Config
 from hub.core.errors import NotConfigured
 from hub.core.expression import Expression, ExpressionFailed
+from hub.core.handshake import introduction
 from hub.core.signing import Key, key_of, sign
 from hub.settings import Settings
 from hub.store.queues import Queues
@@ -27,7 +28,7 @@ class Target(NamedTuple):
     """Where and how attempts go. `timeout` is in seconds.
 
     `keys` are the present one and those that still sign beside it, each with its end in ms; none where the present
-    secret can't be opened.
+    secret can't be opened. One that isn't `agreed` has to agree first, and gets nothing.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Target(NamedTuple):
     timeout: float
     transform: Expression | None = None
     format: Format = "standard"
+    agreed: bool = True
 
     def prepared(self, message_id: str, timestamp: int, event: bytes) -> tuple[dict[str, str], bytes] | Answer:
         """The headers and the body of one attempt at an event, or why there can be none."""
@@ -96,15 +98,16 @@ class Targets:
         self._known.pop(endpoint_id, None)
         if found is None:
             return None
-        read, config = found
+        read, config, permit = found
         target = Target(
             config.url,
-            config.headers,
+            config.headers if permit is None else {**config.headers, **introduction(permit)},
             self._keys(config),
             self._settings.retry_schedule if config.retry is None else config.retry,
             self._settings.webhook_timeout if config.timeout is None else config.timeout,
             None if config.transform is None else Expression(config.transform, "transform"),
             config.format,
+            not config.handshake or permit is not None,
         )
         self._known[endpoint_id] = (read, target)
         if len(self._known) > _CACHED:

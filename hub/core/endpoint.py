@@ -69,6 +69,7 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry: RetryInput | None = None
     metadata: Pairs = {}
     enabled: bool = True
+    handshake: bool = False
 
 
 class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +90,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry: RetryInput | UnsetType | None = UNSET
     metadata: Pairs | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    handshake: bool | UnsetType = UNSET
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     format: Format = "standard"
     ordered: bool = False
     rate_limit: RateLimit | None = None
+    handshake: bool = False
 
 
 def new_id(now_ms: int, seed: Seed | None = None) -> str:
@@ -153,6 +156,7 @@ def create(
         signature=given.signature,
         ordered=given.ordered,
         rate_limit=given.rate_limit,
+        handshake=given.handshake,
     )
     return _checked(config)
 
@@ -198,6 +202,8 @@ def _checked(config: Config) -> Config:
         )
     _check_pairs("headers", config.headers, _HEADER_NAME)
     _check_headers(config.headers)
+    if config.handshake and any(name.lower() == "origin" for name in config.headers):
+        raise Invalid.field("headers.origin", "is set by the hub where there is a handshake")
     _check_pairs("metadata", config.metadata, _METADATA_NAME)
     return config
 

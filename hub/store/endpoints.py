@@ -4,6 +4,7 @@ The truth of an endpoint is a hash in its delivery partition; dispatch has an in
 changes. The truth is written first, so whoever learns of an endpoint from the index finds it.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -15,7 +16,7 @@ from hub.core import breaker
 from hub.core import endpoint as endpoints
 from hub.core.cloudevents import Format
 from hub.core.endpoint import Config, EndpointInput, EndpointPatch, Pairs, RateLimit
-from hub.core.errors import Conflict, HubError, NotFound
+from hub.core.errors import Conflict, HubError, NotConfigured, NotFound
 from hub.core.event import now_text
 from hub.core.matching import Subscription
 from hub.core.rotation import Rotation, chosen, retire
@@ -26,6 +27,7 @@ from hub.settings import Settings
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Log
+from hub.store.permission import FIELDS, Permission, parse
 from hub.store.scripts import script
 from hub.store.secrets import Secrets
 from hub.store.wire import Reply
@@ -39,9 +41,10 @@ _UNTOLD: Final = 300
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint as its owner sees it. `retry` is the schedule in force, `timeout` the seconds in force.
 
-    `disabled_reason` is `manual`, `gone` (it answered 410), `backlog` (it was owed more than its limit allows) or
-    `failing` (nothing but failures for days); None while enabled. `failing_since` is the first failure since it last
-    took a delivery; `breaker` whether it is left alone for a while.
+    `disabled_reason` is `manual`, `gone` (it answered 410), `backlog` (it was owed more than its limit allows),
+    `handshake` (its target hasn't agreed yet, see `permission`) or `failing` (nothing but failures for days); None
+    while enabled. `failing_since` is the first failure since it last took a delivery; `breaker` whether it is left
+    alone for a while.
     """
 
     id: str
@@ -60,6 +63,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float
     retry: dict[str, tuple[float, ...]]
     metadata: Pairs
+    handshake: bool
+    permission: Permission | None
     enabled: bool
     disabled_reason: str | None
     failing_since: str | None
@@ -91,6 +96,7 @@ class _Stored(NamedTuple):
     reason: str | None
     failing: int | None = None
     open: int | None = None
+    permission: Permission | None = None
 
 
 class Endpoints:
@@ -109,6 +115,7 @@ class Endpoints:
 
         From a seed that is kept it is made once; whoever comes again completes what broke off, and gets it as it is.
         """
+        self._check_handshake(given.handshake)
         seed = seed or Seed()
         now_ms = seed.time(time.time_ns() // 1_000_000)
         endpoint_id = endpoints.new_id(now_ms, seed)
@@ -127,7 +134,7 @@ class Endpoints:
             stored = await self._read(app, endpoint_id)
             await self._announce(stored.config, is_new=True)
             return self._view(stored), shown(self._secrets.open(endpoint_id, stored.config.secret))
-        return self._view(_Stored(config, "1", given.enabled, None if given.enabled else "manual")), shown(secret)
+        return self._view(await self._read(app, endpoint_id)), shown(secret)
 
     async def get(self, app: str, endpoint_id: str) -> Endpoint:
         return self._view(await self._read(app, endpoint_id))
@@ -170,6 +177,7 @@ class Endpoints:
 
         `check` sees the state that is changed, and may raise.
         """
+        self._check_handshake(given.handshake is True)
         enabled = "" if given.enabled is UNSET else "1" if given.enabled else "0"
 
         def changed(config: Config, now_ms: int) -> Config:
@@ -214,8 +222,8 @@ class Endpoints:
             if check is not None:
                 check(self._view(stored))
             config = change(stored.config, time.time_ns() // 1_000_000)
-            is_new_start = enabled == "1" or config.url != stored.config.url
-            if await self._put(config, stored.version, enabled, is_new_start):
+            is_other = config.url != stored.config.url
+            if await self._put(config, stored.version, enabled, enabled == "1" or is_other, is_other):
                 return config
         raise Conflict("The endpoint was changed by others at the same time; try again")
 
@@ -228,20 +236,23 @@ class Endpoints:
         ]
         return SigningSecrets(shown(self._secrets.open(config.id, config.secret)), config.signature, previous)
 
-    async def _put(self, config: Config, version: str, enabled: str, is_new_start: bool = False) -> bool:
+    async def _put(
+        self, config: Config, version: str, enabled: str, is_new_start: bool = False, is_other: bool = False
+    ) -> bool:
         """Write the truth, then the index. False when the version is another by now; raises NotFound.
 
-        With a new start, what it failed at before counts no more.
+        With a new start, what it failed at before counts no more; nor, if it is another target, what that agreed to.
         """
         partition = self._partition(config.id)
         timeout = "" if config.timeout is None else str(round(config.timeout * 1000))
         encoded = msgspec.json.encode(config)
         rate, anew = config.rate_limit, "1" if is_new_start else ""
         rules = ("1" if config.ordered else "", *(("", "") if rate is None else (rate.limit, rate.period * 1000)))
+        asked = ("1" if config.handshake else "", secrets.token_urlsafe(32), "1" if is_other else "")
         written = await self._link.run(
             script("endpoint_put"),
-            [keys.sched(partition), keys.endpoint(partition, config.id)],
-            [config.id, version, encoded, config.max_in_flight, timeout, enabled, *rules, anew, _UNTOLD],
+            [keys.sched(partition), keys.endpoint(partition, config.id), keys.asks(partition)],
+            [config.id, version, encoded, config.max_in_flight, timeout, enabled, *rules, anew, _UNTOLD, *asked],
         )
         if written == 0:
             raise _missing(config.id)
@@ -271,11 +282,15 @@ class Endpoints:
     async def _load(self, ids: list[str]) -> list[_Stored | None]:
         if not ids:
             return []
-        fields = ("config", "version", "state", "why", "failing", "open")
+        fields = ("config", "version", "state", "why", "failing", "open", *FIELDS)
         replies = await self._link.pipeline(
             [("HMGET", keys.endpoint(self._partition(one), one), *fields) for one in ids]
         )
         return [_stored(reply) for reply in replies]
+
+    def _check_handshake(self, wanted: bool) -> None:
+        if wanted and self._settings.public_url is None:
+            raise NotConfigured("HUB_PUBLIC_URL is not set, so a handshake has no origin to name; set it")
 
     def _partition(self, endpoint_id: str) -> int:
         return keys.delivery_partition(endpoint_id, self._partitions)
@@ -299,6 +314,8 @@ class Endpoints:
             timeout=self._settings.webhook_timeout if config.timeout is None else config.timeout,
             retry={"schedule": self._settings.retry_schedule if config.retry is None else config.retry},
             metadata=config.metadata,
+            handshake=config.handshake,
+            permission=stored.permission,
             enabled=stored.enabled,
             disabled_reason=stored.reason,
             failing_since=None if stored.failing is None else now_text(stored.failing),
@@ -318,13 +335,15 @@ async def ring(link: Link, partition: int) -> None:
 
 
 def _stored(reply: Reply) -> _Stored | None:
-    config, version, state, why, *moments = reply
-    if config is None:
+    raw, version, state, why, failing, until, *asked = reply
+    if raw is None:
         return None
     enabled = state == b"on"
-    failing, until = (None if one is None else int(one) for one in moments)
     reason = None if enabled else why.decode()
-    return _Stored(msgspec.json.decode(config, type=Config), version.decode(), enabled, reason, failing, until)
+    config = msgspec.json.decode(raw, type=Config)
+    since, open_until = (None if one is None else int(one) for one in (failing, until))
+    permission = parse(asked) if config.handshake else None
+    return _Stored(config, version.decode(), enabled, reason, since, open_until, permission)
 
 
 def _missing(endpoint_id: str) -> NotFound:

@@ -23,6 +23,7 @@ PERMANENT: Final = (
     "hub:{d*}:applied",  # one field per log partition
     "hub:{d*}:tick",  # two numbers
     "hub:{d*}:jobs",  # the jobs that aren't done
+    "hub:{d*}:asks",  # the endpoints whose handshake isn't done
     "hub:{d*}:origins",  # a number
     "hub:{d*}:out",  # capped by length, drained into the log
 )
@@ -228,6 +229,11 @@ def endpoint_jobs(partition: int, endpoint_id: str) -> str:
 def of_job(partition: int, endpoint_id: str, number: int) -> list[str]:
     """What steps of a job take after the endpoint's keys (see job.lua)."""
     return [jobs(partition), job(partition, endpoint_id, number), endpoint_jobs(partition, endpoint_id)]
+
+
+def asks(partition: int) -> str:
+    """Sorted set: endpoints whose handshake isn't done, by when they are next to be asked, in ms."""
+    return f"hub:{{d{partition}}}:asks"
 
 
 def origins(partition: int) -> str:

@@ -72,6 +72,14 @@ class Claimed(NamedTuple):
     limited: bool = False
 
 
+class Known(NamedTuple):
+    """An endpoint's version and configuration; `permit` is the origin that its target has agreed to."""
+
+    version: str
+    config: Config
+    permit: str | None
+
+
 class Lease(NamedTuple):
     """A claimed delivery with its event. `standing` and `body` are None where the record or the bytes are gone."""
 
@@ -187,10 +195,13 @@ class Queues:
         replies = iter(await self._link.pipeline(commands) if commands else [])
         return [[_lease(token, next(replies), next(replies)) for token in tokens] for _, tokens in claims]
 
-    async def config(self, partition: int, endpoint_id: str) -> tuple[str, Config] | None:
-        """An endpoint's version and configuration, or None when it was deleted."""
-        config, version = await self._link.call("HMGET", keys.endpoint(partition, endpoint_id), "config", "version")
-        return None if config is None else (version.decode(), msgspec.json.decode(config, type=Config))
+    async def config(self, partition: int, endpoint_id: str) -> Known | None:
+        """An endpoint as it stands, or None when it was deleted."""
+        key = keys.endpoint(partition, endpoint_id)
+        config, version, permit = await self._link.call("HMGET", key, "config", "version", "permit")
+        if config is None:
+            return None
+        return Known(version.decode(), msgspec.json.decode(config, type=Config), permit.decode() if permit else None)
 
     async def settle(
         self, partition: int, ended: Sequence[tuple[str, Sequence[Settlement]]]

@@ -18,6 +18,7 @@ from hub.store.deliveries import Deliveries
 from hub.store.endpoints import Endpoints
 from hub.store.figures import Figures
 from hub.store.grants import Grants
+from hub.store.handshakes import Handshakes
 from hub.store.jobs import Jobs
 from hub.store.limits import Limits
 from hub.store.log import Log
@@ -46,6 +47,7 @@ class Context(msgspec.Struct, frozen=True):
     deliveries: Deliveries
     figures: Figures
     jobs: Jobs
+    handshakes: Handshakes
     samples: Samples
     catalogue: Catalogue
     gateway: Gateway

@@ -20,6 +20,7 @@ class Got(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def event(self) -> dict[str, Any]:
@@ -100,8 +101,8 @@ class Receiver:
         first, *lines = head.rstrip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        path = first.split(" ")[1]
-        self.got.append(Got(time.monotonic(), path, headers, body))
+        method, path, _ = first.split(" ")
+        self.got.append(Got(time.monotonic(), path, headers, body, method))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

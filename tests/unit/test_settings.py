@@ -33,6 +33,7 @@ WRONG = {
     "HUB_CORS_ORIGINS": ["app.example", "https://a.example,b.example", "https://a.example/", "https://"],
     "HUB_WEBHOOK_ALLOW_HTTP": ["maybe", "2"],
     "HUB_WEBHOOK_ALLOW_NETWORKS": ["10.0.0.0/33", "10.1.2.3/8", "intranet", "10.0.0.0/8,"],
+    "HUB_PUBLIC_URL": ["hub.example", "https://hub.example/", "https://u:p@hub.example", "ftp://hub.example"],
     "HUB_WEBHOOK_PROXY": ["proxy:3128", "https://proxy:3128", "http://proxy", "http://proxy:3128/path", "http://:1"],
     "HUB_WEBHOOK_TIMEOUT": ["0", "121", "nan", "inf", "soon"],
     "HUB_RETRY_SCHEDULE": ["5,,7", "0", "-1", "nan", "604801", ",".join(["1"] * 50)],

@@ -28,15 +28,17 @@ local function to_cancel()
   return out
 end
 
--- How many may be claimed now: of the rate limit what the last period left, of an open breaker nothing, then its probe.
+-- How many may be claimed now: of each rate limit what its last period left, of an open breaker nothing, then its probe.
 local function allowance(most)
-  if e.limit then
-    redis.call('ZREMRANGEBYSCORE', k.c, '-inf', now - e.period - 1)
+  if e.longest then
+    redis.call('ZREMRANGEBYSCORE', k.c, '-inf', now - e.longest - 1)
     -- The clock went back: what was claimed "later" was claimed by now.
     for _, token in ipairs(redis.call('ZRANGE', k.c, '(' .. now, '+inf', 'BYSCORE')) do
       redis.call('ZADD', k.c, now, token)
     end
-    most = math.min(most, e.limit - redis.call('ZCARD', k.c))
+    for _, one in ipairs(e.windows) do
+      most = math.min(most, one.limit - redis.call('ZCOUNT', k.c, '(' .. now - one.period - 1, '+inf'))
+    end
   end
   local from = allowed_from(k, e, now)
   if not from or from > now then return 0 end
@@ -46,7 +48,7 @@ end
 local function lease(entry, ends)
   local token = entry .. '|' .. ARGV[3]
   redis.call('ZADD', k.l, ends, token)
-  if e.limit then redis.call('ZADD', k.c, now, token) end
+  if e.longest then redis.call('ZADD', k.c, now, token) end
   if e.open then
     redis.call('HSET', k.e, 'probe', token)
     e.probe = token
@@ -69,7 +71,7 @@ local function claim(most, out)
     redis.call('ZREM', k.r, due[n])
     out[#out + 1] = lease(due[n], ends)
   end
-  if e.limit and #out > 3 then redis.call('PEXPIRE', k.c, e.period + 1000) end
+  if e.longest and #out > 3 then redis.call('PEXPIRE', k.c, e.longest + 1000) end
 end
 
 local function serve(ep, most, later)
@@ -84,7 +86,7 @@ local function serve(ep, most, later)
     reschedule(k, ep, now, e)
     return out
   end
-  local out = {'claim', e.version, e.limit and '1' or ''}
+  local out = {'claim', e.version, e.longest and '1' or ''}
   most = e.state == 'on' and math.min(most, e.cap - redis.call('ZCARD', k.l)) or 0
   if most > 0 then most = allowance(most) end
   if most > 0 then claim(most, out) end

@@ -28,12 +28,21 @@ local function guarded(serve, ...)
 end
 
 -- An endpoint's state. `ordered` is 1 while it is, 0 once it was; `limit` and `period` (ms) are its rate limit; `open` is
--- until when its breaker is open, `probe` the lease that tries it after that, `told` that its failing was reported.
+-- until when its breaker is open, `probe` the lease that tries it after that, `told` that its failing was reported. `windows`
+-- are the limits on its claims, the owner's and the one that its target agreed to, and `longest` the longest of their periods.
 local function read_endpoint(k)
   local v = redis.call('HMGET', k.e, 'state', 'why', 'cap', 'version', 'timeout', 'turn', 'ordered', 'limit', 'period',
-    'open', 'probe', 'failing', 'told')
+    'open', 'probe', 'failing', 'told', 'allow', 'span')
+  local windows, longest = {}, nil
+  for _, n in ipairs({8, 14}) do
+    if v[n] then
+      local period = tonumber(v[n + 1])
+      windows[#windows + 1] = {limit = tonumber(v[n]), period = period}
+      longest = math.max(longest or 0, period)
+    end
+  end
   return {state = v[1], why = v[2], cap = tonumber(v[3] or '0'), version = v[4], timeout = v[5], turn = v[6],
-    ordered = v[7], limit = tonumber(v[8]), period = tonumber(v[9]), open = tonumber(v[10]),
+    ordered = v[7], windows = windows, longest = longest, open = tonumber(v[10]),
     probe = v[11], failing = tonumber(v[12]), told = v[13]}
 end
 
@@ -108,17 +117,17 @@ local function pass_on(k, ref, generation)
 end
 
 -- From when on the breaker and the rate limit let an endpoint be claimed from; nil while the breaker's probe is out.
--- `c` has the claims of the last period by their time. They are in whole ms, so one more makes sure of the period.
+-- `c` has the claims of the longest period by their time. They are in whole ms, so one more makes sure of a period.
 local function allowed_from(k, e, now)
   local from = now
   if e.open then
     if e.probe and redis.call('ZSCORE', k.l, e.probe) then return nil end
     from = math.max(from, e.open)
   end
-  if e.limit then
-    local over = redis.call('ZCARD', k.c) - e.limit
+  for _, one in ipairs(e.windows) do
+    local over = redis.call('ZCARD', k.c) - one.limit
     if over >= 0 then
-      from = math.max(from, tonumber(redis.call('ZRANGE', k.c, over, over, 'WITHSCORES')[2]) + e.period + 1)
+      from = math.max(from, tonumber(redis.call('ZRANGE', k.c, over, over, 'WITHSCORES')[2]) + one.period + 1)
     end
   end
   return from

@@ -33,7 +33,9 @@ class HubProcess:
 
     @property
     def log(self) -> str:
-        return Path(self._log.name).read_text(errors="replace")
+        """The lines that it has written to their end."""
+        text = Path(self._log.name).read_text(errors="replace")
+        return text[: text.rfind("\n") + 1]
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from hub import metrics, tracing
+from hub import metrics
 from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import Mark, Position
-from hub.live import notices
-from hub.live.connection import RESTARTING, SLOW_CONSUMER, SLOW_SECONDS, TOKEN_EXPIRED, Connection
+from hub.live import notices, pulse
+from hub.live.connection import RESTARTING, Connection
 from hub.live.farewells import Farewells
 from hub.live.own import PREFIX, OwnRooms, Step, own_topic
 from hub.live.presence import Presence
@@ -25,24 +25,18 @@ from hub.live.rendered import Rendered
 from hub.live.replay import Announce, Replay, Start
 from hub.live.rooms import Room, RoomKey, Rooms
 from hub.live.seats import Seats
-from hub.live.slice import SLICE, Slice
-from hub.live.tail import Batch, Missed, Reset, Tail
+from hub.live.slice import Slice
+from hub.live.steps import Events, count, steps
+from hub.live.tail import Missed, Reset, Tail
 from hub.live.turn import Turn
 from hub.store import keys
-from hub.store.control import Ephemeral, Notice
+from hub.store.control import Notice
 from hub.store.log import Entry, Log
 from hub.store.presence import KIND as PRESENCE
 from hub.telemetry import logger
 
 FAREWELL_SECONDS: Final = 5.2
 """How long a drain waits for clients to take their close; those that read nothing are cut off before (see RawPath)."""
-WARN_SECONDS: Final = (1.0, 30.0)
-"""How long before its credential's end a connection is told, at least and at most: a fifth of the time that it has."""
-PULSE: Final = 0.5
-"""Seconds between two looks at all connections."""
-STEP_ENTRIES: Final = 128
-STEP_BYTES: Final = 256 * 1024
-"""How much of a batch is joined into one write per connection."""
 
 
 class Gateway:
@@ -95,7 +89,10 @@ class Gateway:
         self._marks = await self._tail.start()
         self._texts = [cursors.encode([mark]).encode() for mark in self._marks]
         self.window = self._tail.window
-        self._tasks = [asyncio.create_task(self._run(), name="tail"), asyncio.create_task(self._beat(), name="pulse")]
+        self._tasks = [
+            asyncio.create_task(self._run(), name="tail"),
+            asyncio.create_task(pulse.beat(self), name="pulse"),
+        ]
         self._tasks += self.presence.start()
 
     async def stop(self) -> None:
@@ -141,11 +138,7 @@ class Gateway:
     def admit(self, connection: Connection, principal: Principal) -> None:
         """Let a connection be the holder's of a credential, and no longer than that lasts."""
         connection.principal = principal
-        connection.warn_at = None
-        if principal.expires_at is not None:
-            least, most = WARN_SECONDS
-            left = principal.expires_at - notices.now()
-            connection.warn_at = principal.expires_at - max(least, min(most, left / 5))
+        connection.warn_at = None if principal.expires_at is None else pulse.warn_at(principal.expires_at)
         for judge in self._on_admit:
             judge(connection)
 
@@ -217,16 +210,16 @@ class Gateway:
                 for handle in self._on_missed:
                     handle()
             else:
-                for step in _steps(item):
+                for step in steps(item):
                     async with self.turn.fan_out():
                         if isinstance(step, Notice):
                             self._tell(step)
                         else:
                             began = time.perf_counter()
                             delivered = await self._fan_out(step)
-                            _count(step, delivered, time.perf_counter() - began)
+                            count(step, delivered, time.perf_counter() - began)
 
-    async def _fan_out(self, step: list[Entry | Ephemeral]) -> int:
+    async def _fan_out(self, step: Events) -> int:
         """Write the step's events to whoever gets them; returns how many events that was, over all connections."""
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
@@ -310,48 +303,12 @@ class Gateway:
         return partition in self.partitions_of(key)
 
     def partitions_of(self, key: RoomKey) -> list[int]:
-        count = self.log.partitions
+        partitions = self.log.partitions
         if any("*" in pattern for pattern in key.patterns):
-            return list(range(count))
-        return sorted({keys.partition_of(key.app, pattern, count) for pattern in key.patterns})
+            return list(range(partitions))
+        return sorted({keys.partition_of(key.app, pattern, partitions) for pattern in key.patterns})
 
-    # -- time --------------------------------------------------------------------------------------------------------
-
-    async def _beat(self) -> None:
-        """One timer for all: heartbeats, tokens that ended, clients that stay behind."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(PULSE)
-            metrics.TAIL_UP.set(self.fault is None)
-            metrics.ROOMS.set(len(self.rooms))
-            metrics.WINDOW_EVENTS.set(len(self.window))
-            connections = list(self._connections)
-            for first in range(0, len(connections), SLICE):
-                # In turn: amid a fan-out the gateway's cursor is ahead of what a connection got.
-                async with self.turn.take():
-                    for connection in connections[first : first + SLICE]:
-                        self._attend(connection, loop.time())
-                await asyncio.sleep(0)
-
-    def _attend(self, connection: Connection, now: float) -> None:
-        expires_at = None if connection.principal is None else connection.principal.expires_at
-        if expires_at is not None and expires_at <= notices.now():
-            if connection.warn_at is not None:  # the loop was busy all the while, but nobody is closed unwarned
-                connection.send(notices.token_expiring(connection.transport, 0))
-            connection.close(TOKEN_EXPIRED, "token expired")
-        elif connection.slow_for(now) > SLOW_SECONDS:
-            connection.close(SLOW_CONSUMER, "slow consumer")
-        else:
-            self._remind(connection, expires_at, now)
-
-    def _remind(self, connection: Connection, expires_at: float | None, now: float) -> None:
-        if connection.next_beat <= now:
-            connection.next_beat = now + connection.interval
-            cursor = None if connection.replaying else self.cursor()
-            connection.send(notices.heartbeat(connection.transport, cursor))
-        if expires_at is not None and connection.warn_at is not None and connection.warn_at <= notices.now():
-            connection.warn_at = None
-            connection.send(notices.token_expiring(connection.transport, expires_at - notices.now()))
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> None:
         """Close every connection, spread over `seconds`; whoever still comes is sent away at once."""
@@ -379,44 +336,3 @@ def _together(mixed: dict[Connection, list[bytes]]) -> Iterable[tuple[tuple[byte
     for connection, rendered in mixed.items():
         groups.setdefault(tuple(rendered), []).append(connection)
     return groups.items()
-
-
-def _trace(step: list[Entry | Ephemeral], seconds: float) -> None:
-    """A span for each event that is part of a trace."""
-    ended = time.time_ns()
-    for item in step:
-        if isinstance(item, Entry):
-            tracing.record("fan-out", item.origin, ended - int(seconds * 1e9), ended, event=item.id)
-
-
-def _count(step: list[Entry | Ephemeral], deliveries: int, seconds: float) -> None:
-    """Once per step, whatever it cost: a fan-out to thousands must not feel it."""
-    metrics.FANOUT_EVENTS.inc(len(step))
-    metrics.FANOUT_DELIVERIES.inc(deliveries)
-    metrics.FANOUT_SECONDS.observe(seconds)
-    if tracing.tracer() is not None:
-        _trace(step, seconds)
-    oldest = next((item for item in step if isinstance(item, Entry)), None)
-    if oldest is not None:
-        metrics.TAIL_LAG_SECONDS.observe(max(0.0, time.time() - seconds - oldest.position[0] / 1000))
-
-
-def _steps(batch: Batch) -> list[list[Entry | Ephemeral] | Notice]:
-    """A batch in parts of bounded size: what a connection gets of one part is one write.
-
-    A notice is a part of its own: its handler may change memberships, and by then what came before has been written.
-    """
-    steps: list[list[Entry | Ephemeral] | Notice] = []
-    step: list[Entry | Ephemeral] = []
-    size = 0
-    for item in (*batch.entries, *batch.control):
-        if isinstance(item, Notice):
-            steps.append(item)
-            step = []
-            continue
-        if not step or len(step) >= STEP_ENTRIES or size > STEP_BYTES:
-            steps.append(step := [])
-            size = 0
-        step.append(item)
-        size += len(item.body)
-    return steps

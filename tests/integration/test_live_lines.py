@@ -23,7 +23,7 @@ import pytest
 from hub.core import cursor as cursors
 from hub.core.cursor import START, Position
 from hub.core.errors import StoreUnavailable
-from hub.live import gateway as gateways
+from hub.live import pulse
 from hub.live import slice as slices
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
@@ -266,8 +266,8 @@ async def test_a_heartbeat_amid_a_fan_out_is_never_ahead_of_what_came(
     one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "SLICE", 1)
-    monkeypatch.setattr(gateways, "SLICE", 1)
-    monkeypatch.setattr(gateways, "PULSE", 0.0)
+    monkeypatch.setattr(pulse, "SLICE", 1)
+    monkeypatch.setattr(pulse, "PULSE", 0.0)
     clients = [Client(interval=0.0).open(one) for _ in range(50)]
     for client in clients:
         await client.join(one, "a.x")
@@ -285,7 +285,7 @@ async def test_a_heartbeat_amid_a_fan_out_is_never_ahead_of_what_came(
 
 
 async def test_a_heartbeat_amid_a_replay_carries_no_cursor(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "PULSE", 0.01)
+    monkeypatch.setattr(pulse, "PULSE", 0.01)
     client, joining = await held_replay(one, "a.x")
     client.interval, client.next_beat = 0.0, 0.0
     await eventually(lambda: len(client.of("heartbeat")) > 2, "heartbeats came")

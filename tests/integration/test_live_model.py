@@ -14,7 +14,7 @@ import pytest
 
 from hub.core import cursor as cursors
 from hub.core.topics import matches
-from hub.live import gateway as gateways
+from hub.live import pulse
 from hub.live import slice as slices
 from hub.store import keys
 from hub.store.connect import Link
@@ -209,7 +209,7 @@ async def run(store: StoreProcess, link: Link, partitions: int, seed: int, steps
 async def test_each_record_agrees_with_the_log_or_says_that_it_does_not(
     store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch, partitions: int, seed: int
 ) -> None:
-    monkeypatch.setattr(gateways, "PULSE", 0.01)
+    monkeypatch.setattr(pulse, "PULSE", 0.01)
     monkeypatch.setattr(slices, "SLICE", 2)
     await run(store, link, partitions, seed, 60)
 
@@ -220,6 +220,6 @@ async def test_each_record_agrees_with_the_log_or_says_that_it_does_not(
 async def test_each_record_agrees_with_the_log_through_long_and_many_plans(
     store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch, partitions: int, seed: int
 ) -> None:
-    monkeypatch.setattr(gateways, "PULSE", 0.01)
+    monkeypatch.setattr(pulse, "PULSE", 0.01)
     monkeypatch.setattr(slices, "SLICE", 2)
     await run(store, link, partitions, seed, 300)

@@ -25,6 +25,8 @@ MAX_PAIRS: Final = 50
 MAX_VALUE: Final = 1000
 DEFAULT_IN_FLIGHT: Final = 10
 MAX_IN_FLIGHT: Final = 1000
+DEFAULT_BACKLOG: Final = 100_000
+MAX_BACKLOG: Final = 1_000_000
 MAX_RATE: Final = 10_000
 MAX_PERIOD: Final = 86_400
 MIN_TIMEOUT: Final = 1.0
@@ -64,6 +66,7 @@ class EndpointInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: Pairs = {}
     ordered: bool = False
     max_in_flight: int = DEFAULT_IN_FLIGHT
+    max_backlog: int = DEFAULT_BACKLOG
     rate_limit: RateLimit | None = None
     timeout: float | None = None
     retry: RetryInput | None = None
@@ -85,6 +88,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: Pairs | UnsetType = UNSET
     ordered: bool | UnsetType = UNSET
     max_in_flight: int | UnsetType = UNSET
+    max_backlog: int | UnsetType = UNSET
     rate_limit: RateLimit | UnsetType | None = UNSET
     timeout: float | UnsetType | None = UNSET
     retry: RetryInput | UnsetType | None = UNSET
@@ -122,6 +126,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = False
     rate_limit: RateLimit | None = None
     handshake: bool = False
+    max_backlog: int = DEFAULT_BACKLOG
 
 
 def new_id(now_ms: int, seed: Seed | None = None) -> str:
@@ -157,6 +162,7 @@ def create(
         ordered=given.ordered,
         rate_limit=given.rate_limit,
         handshake=given.handshake,
+        max_backlog=given.max_backlog,
     )
     return _checked(config)
 
@@ -189,13 +195,7 @@ def _checked(config: Config) -> Config:
             Expression(text, field)
     if len(config.description) > MAX_DESCRIPTION:
         raise Invalid.field("description", f"is over {MAX_DESCRIPTION} characters")
-    if not 1 <= config.max_in_flight <= MAX_IN_FLIGHT:
-        raise Invalid.field("max_in_flight", f"{config.max_in_flight} is out of range; allowed is 1 to {MAX_IN_FLIGHT}")
-    if config.rate_limit is not None:
-        for field, value, most in (("limit", config.rate_limit.limit, MAX_RATE),
-                                   ("period", config.rate_limit.period, MAX_PERIOD)):  # fmt: skip
-            if not 1 <= value <= most:
-                raise Invalid.field(f"rate_limit.{field}", f"{value} is out of range; allowed is 1 to {most}")
+    _check_numbers(config)
     if config.timeout is not None and not MIN_TIMEOUT <= config.timeout <= MAX_TIMEOUT:
         raise Invalid.field(
             "timeout", f"{config.timeout} is out of range; allowed are {MIN_TIMEOUT:.0f} to {MAX_TIMEOUT:.0f} seconds"
@@ -206,6 +206,16 @@ def _checked(config: Config) -> Config:
         raise Invalid.field("headers.origin", "is set by the hub where there is a handshake")
     _check_pairs("metadata", config.metadata, _METADATA_NAME)
     return config
+
+
+def _check_numbers(config: Config) -> None:
+    numbers = [("max_in_flight", config.max_in_flight, MAX_IN_FLIGHT), ("max_backlog", config.max_backlog, MAX_BACKLOG)]
+    if config.rate_limit is not None:
+        numbers.append(("rate_limit.limit", config.rate_limit.limit, MAX_RATE))
+        numbers.append(("rate_limit.period", config.rate_limit.period, MAX_PERIOD))
+    for field, value, most in numbers:
+        if not 1 <= value <= most:
+            raise Invalid.field(field, f"{value} is out of range; allowed is 1 to {most}")
 
 
 def _check_pairs(field: str, pairs: Pairs, names: re.Pattern[str]) -> None:

@@ -59,6 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     headers: Pairs
     ordered: bool
     max_in_flight: int
+    max_backlog: int
     rate_limit: RateLimit | None
     timeout: float
     retry: dict[str, tuple[float, ...]]
@@ -249,10 +250,11 @@ class Endpoints:
         rate, anew = config.rate_limit, "1" if is_new_start else ""
         rules = ("1" if config.ordered else "", *(("", "") if rate is None else (rate.limit, rate.period * 1000)))
         asked = ("1" if config.handshake else "", secrets.token_urlsafe(32), "1" if is_other else "")
+        rest = (*rules, anew, _UNTOLD, *asked, config.max_backlog)
         written = await self._link.run(
             script("endpoint_put"),
             [keys.sched(partition), keys.endpoint(partition, config.id), keys.asks(partition)],
-            [config.id, version, encoded, config.max_in_flight, timeout, enabled, *rules, anew, _UNTOLD, *asked],
+            [config.id, version, encoded, config.max_in_flight, timeout, enabled, *rest],
         )
         if written == 0:
             raise _missing(config.id)
@@ -310,6 +312,7 @@ class Endpoints:
             headers=config.headers,
             ordered=config.ordered,
             max_in_flight=config.max_in_flight,
+            max_backlog=config.max_backlog,
             rate_limit=config.rate_limit,
             timeout=self._settings.webhook_timeout if config.timeout is None else config.timeout,
             retry={"schedule": self._settings.retry_schedule if config.retry is None else config.retry},

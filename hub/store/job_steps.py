@@ -11,11 +11,11 @@ import msgspec
 
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
+from hub.core.endpoint import DEFAULT_BACKLOG
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.jobs import Kind, Plan, Stage, begin, end
 from hub.store.log import Entry, Log
-from hub.store.queues import MAX_BACKLOG
 from hub.store.records import STATUSES, Ref
 from hub.store.scripts import script
 from hub.store.wire import Arg
@@ -25,8 +25,6 @@ HOLD_MS: Final = 2000
 PAUSE_MS: Final = 200
 MOST_DUE: Final = 1000
 """A job owes no more while so many retries of the endpoint are due."""
-SHARE: Final = 0.9
-"""The part of an endpoint's backlog limit that jobs may fill: they wait, where what is published would disable it."""
 PAGE: Final = 200
 _SLICE_BYTES: Final = 1024 * 1024
 _LOST: Final = 10
@@ -65,14 +63,14 @@ class JobSteps:
     """The jobs of one deployment, for workers."""
 
     def __init__(
-        self, link: Link, log: Log, *, partitions: int, retention: int, max_backlog: int = MAX_BACKLOG,
+        self, link: Link, log: Log, *, partitions: int, retention: int,
         most_due: int = MOST_DUE, hold_ms: int = HOLD_MS,
     ) -> None:  # fmt: skip
         self._link = link
         self._log = log
         self._partitions = partitions
         self._retention = retention
-        self._limits: tuple[Arg, ...] = (retention, int(max_backlog * SHARE), most_due, hold_ms, PAUSE_MS)
+        self._limits: tuple[Arg, ...] = (retention, DEFAULT_BACKLOG, most_due, hold_ms, PAUSE_MS)
         self._hold_ms = hold_ms
 
     async def waiting(self) -> list[int]:

@@ -12,7 +12,7 @@ import msgspec
 from hub.core import breaker, tally
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
-from hub.core.endpoint import Config
+from hub.core.endpoint import DEFAULT_BACKLOG, Config
 from hub.core.origin import Origin
 from hub.core.origin import parse as parse_origin
 from hub.store import keys
@@ -23,7 +23,6 @@ from hub.store.records import Standing, parse_standing
 from hub.store.scripts import script
 from hub.store.wire import Arg, StoreError
 
-MAX_BACKLOG: Final = 100_000
 SETTLE_BUDGET_MS: Final = 5000
 """What a lease lasts beyond its endpoint's timeout: the time in which an attempt's end can be recorded."""
 HOLD_MS: Final = 1000
@@ -117,14 +116,12 @@ class Queues:
         *,
         partitions: int,
         retention: int,
-        max_backlog: int = MAX_BACKLOG,
         settle_budget_ms: int = SETTLE_BUDGET_MS,
         policy: breaker.Policy = breaker.POLICY,
     ) -> None:
         self._link = link
         self.partitions = partitions
         self._retention = retention
-        self._max_backlog = max_backlog
         self._settle_budget_ms = settle_budget_ms
         self._policy = policy
 
@@ -157,7 +154,7 @@ class Queues:
         for one in endpoints:
             names += self._endpoint_keys(partition, one)[:-1]
             names.append(keys.delivery_index(partition, one, source))
-        args: list[Arg] = [source, str(epoch), cursors.format_id(end), self._max_backlog, self._retention]
+        args: list[Arg] = [source, str(epoch), cursors.format_id(end), DEFAULT_BACKLOG, self._retention]
         args += [len(endpoints), *endpoints]
         for entry, wanted in owed:
             ms, seq = entry.position

@@ -106,10 +106,9 @@ async def test_what_was_owed_in_order_keeps_it_when_the_endpoint_is_no_longer_or
 
 
 async def test_what_waits_behind_a_head_counts_for_the_backlog_and_is_cancelled_with_the_endpoint(
-    link: Link, store: StoreProcess
+    ground: Ground, store: StoreProcess
 ) -> None:
-    ground = Ground(link, max_backlog=250)
-    ep = await ground.endpoint(ordered=True)
+    ep = await ground.endpoint(ordered=True, max_backlog=250)
     assert await ground.owe(ep, await ground.append(300)) == 250
     assert (await ground.endpoints.get(APP, ep)).disabled_reason == "backlog"
     await ground.endpoints.delete(APP, ep)

@@ -151,10 +151,10 @@ async def test_a_retry_waits_for_its_time_and_the_endpoint_is_scheduled_for_it(g
     assert (again.event, again.attempt) == (lease.event, 2)
 
 
-async def test_an_endpoint_over_its_backlog_limit_is_disabled_once_and_says_so(link: Link) -> None:
-    ground = Ground(link, max_backlog=5)
-    ep = await ground.endpoint()
-    assert await ground.owe(ep, await ground.append(4)) == 4
+async def test_an_endpoint_over_its_backlog_limit_is_disabled_once_and_says_so(link: Link, ground: Ground) -> None:
+    ep, other = await ground.endpoint(max_backlog=2), await ground.endpoint()
+    await ground.endpoints.update(APP, ep, EndpointPatch(max_backlog=5))
+    assert await ground.owe([ep, other], await ground.append(4)) == 8
     assert await ground.owe(ep, await ground.append(4)) == 1
     assert await ground.owe(ep, await ground.append(4)) == 0
     assert (await ground.endpoints.get(APP, ep)).disabled_reason == "backlog"
@@ -162,6 +162,7 @@ async def test_an_endpoint_over_its_backlog_limit_is_disabled_once_and_says_so(l
     assert await link.call("XLEN", keys.outbox(ground.queues.partition_of(ep))) == 1
     await ground.endpoints.update(APP, ep, EndpointPatch(enabled=True))
     assert len(await ground.claim(ep)) == 5
+    assert (await ground.endpoints.get(APP, other)).enabled
 
 
 async def test_a_disabled_endpoint_goes_on_collecting_and_delivers_when_enabled(ground: Ground) -> None:

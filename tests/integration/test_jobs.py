@@ -11,7 +11,6 @@ from hub.core.endpoint import EndpointPatch
 from hub.core.errors import Conflict, Invalid, NotFound
 from hub.core.span import Span
 from hub.store import keys
-from hub.store.connect import Link
 from hub.store.delivery_scan import Filter
 from hub.store.job_steps import JobSteps, Taken
 from hub.store.jobs import MOST_KEPT, MOST_RUNNING, Job, Kind
@@ -172,13 +171,12 @@ async def test_two_workers_on_one_job_that_die_at_random_owe_each_delivery_once(
     assert {"moved", "full", "ok"} <= set(outcomes)
 
 
-async def test_a_job_waits_while_the_endpoint_has_enough_to_do_and_never_disables_it(link: Link) -> None:
-    ground = Ground(link, max_backlog=100)
-    ep = await ground.endpoint(max_in_flight=1000)
+async def test_a_job_waits_while_the_endpoint_has_enough_to_do_and_never_disables_it(ground: Ground) -> None:
+    ep = await ground.endpoint(max_in_flight=1000, max_backlog=100)
     entries = await ground.append(200)
     await ground.owe(ep, entries[:80])
     job = await begun(ground, ep, "replay")
-    steps = ground.steps(max_backlog=100)
+    steps = ground.steps()
     assert await run(ground, job, steps) == ["full"]
     waiting = await ground.jobs.get(APP, job.id)
     assert (waiting.status, waiting.owed, waiting.reason) == ("running", 10, "the endpoint has enough to do")

@@ -63,6 +63,28 @@ async def test_a_rate_limit_holds_across_workers() -> None:
             assert got[-1].at - got[0].at < 8  # 3 s, if it is used up
 
 
+async def test_an_endpoint_is_disabled_loudly_at_its_own_backlog_limit_and_no_other_is() -> None:
+    with start() as hub:
+        async with ground_of(hub) as ground, Receiver() as receiver:
+            await ground.endpoint(url=receiver.url("/watch"), topics=("hub.operational",))
+            other = await ground.endpoint(url=receiver.url("/other"), types=("order.*",))
+            receiver.answers["/down"] = [answer(500)] * 100
+            retry = RetryInput(schedule=(3600,))
+            ep = await ground.endpoint(url=receiver.url("/down"), types=("order.*",), retry=retry, max_backlog=7)
+            await ground.append(7)
+            await receiver.until(7, "/down")
+            assert (await ground.endpoints.get(APP, ep)).enabled
+            await ground.append(3)
+            (told,) = await receiver.until(1, "/watch")
+            assert told.event["type"] == "hub.endpoint.disabled"
+            assert told.event["data"] == {"endpoint": ep, "reason": "backlog"}
+            seen = await ground.endpoints.get(APP, ep)
+            assert (seen.enabled, seen.disabled_reason, seen.max_backlog) == (False, "backlog", 7)
+            await receiver.until(10, "/other")
+            assert (await ground.endpoints.get(APP, other)).enabled
+            assert len(await ground.statuses(endpoint=ep)) == 7
+
+
 async def test_a_breaker_lets_one_attempt_through_until_the_partner_is_back() -> None:
     with start(workers=2) as hub:
         async with ground_of(hub) as ground, Receiver() as receiver:

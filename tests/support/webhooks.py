@@ -45,7 +45,6 @@ class Ground:
         self,
         link: Link,
         *,
-        max_backlog: int = 100_000,
         budget_ms: int = BUDGET_MS,
         policy: Policy = POLICY,
         **variables: str,
@@ -59,7 +58,6 @@ class Ground:
             link,
             partitions=self.settings.delivery_partitions,
             retention=self.settings.attempt_retention,
-            max_backlog=max_backlog,
             settle_budget_ms=budget_ms,
             policy=policy,
         )

@@ -44,6 +44,8 @@ def test_an_endpoint_with_a_url_alone_has_the_defaults() -> None:
         ({"transform": "nothing(a)"}, "transform"),
         ({"description": "x" * 1001}, "description"),
         ({"max_in_flight": 0}, "max_in_flight"),
+        ({"max_backlog": 0}, "max_backlog"),
+        ({"max_backlog": 1_000_001}, "max_backlog"),
         ({"max_in_flight": 1001}, "max_in_flight"),
         ({"rate_limit": RateLimit(0)}, "rate_limit.limit"),
         ({"rate_limit": RateLimit(10_001)}, "rate_limit.limit"),
@@ -110,7 +112,9 @@ def test_a_url_that_stays_is_not_judged_by_rules_that_came_after_it() -> None:
     assert endpoints.change(made, EndpointPatch(description="d"), now_ms=9, rules=RULES).url == made.url
 
 
-@pytest.mark.parametrize("name", ["url", "headers", "enabled", "max_in_flight", "metadata", "description"])
+@pytest.mark.parametrize(
+    "name", ["url", "headers", "enabled", "max_in_flight", "max_backlog", "metadata", "description"]
+)
 def test_null_is_refused_where_there_is_no_default_to_go_back_to(name: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({name: None}, EndpointPatch)

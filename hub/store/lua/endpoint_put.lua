@@ -4,7 +4,8 @@
 -- ARGV: endpoint id, version that was read (0: it is new), configuration (JSON), most in flight, timeout in ms (empty: the
 -- default), `1` to enable, `0` to disable, empty to leave that as it is, `1` if it is ordered, rate limit and its period in
 -- ms (empty: none), `1` to forget its failures, s that a new one lives, `1` if its target has to agree before anything is
--- sent, a secret for when it is to be asked anew, `1` if it is another target
+-- sent, a secret for when it is to be asked anew, `1` if it is another target, most
+-- that it may owe
 -- One that has to agree is off until it has (see handshake_end.lua): `permit` is the origin that it agreed to, `allow` and
 -- `span` the rate limit; `nonce` names what it is asked now, `asks` how often, `asked` when, `again` when next, `refusal` why not.
 -- Returns: the new version; 0 when there is no such endpoint; -1 when the version is another.
@@ -16,7 +17,7 @@ if (e[1] or '0') ~= ARGV[2] then return -1 end
 local function set_or_drop(name, value)
   if value == '' then redis.call('HDEL', key, name) else redis.call('HSET', key, name, value) end
 end
-redis.call('HSET', key, 'config', ARGV[3], 'cap', ARGV[4])
+redis.call('HSET', key, 'config', ARGV[3], 'cap', ARGV[4], 'backlog', ARGV[15])
 set_or_drop('timeout', ARGV[5])
 if ARGV[6] == '1' then
   redis.call('HSET', key, 'state', 'on', 'why', '')

@@ -1,7 +1,7 @@
 #!lua
 -- Owes a batch of one log partition's events to endpoints of this delivery partition, each (event, endpoint) once.
 -- KEYS: sched, applied, out, then per endpoint: e, f, r, l, h, w, index (stream), then per event: o, b
--- ARGV: log partition, its epoch, position to set as applied (`ms-seq`), most that an endpoint may owe, retention of the
+-- ARGV: log partition, its epoch, position to set as applied (`ms-seq`), most that an endpoint may owe that names no number, retention of the
 -- records in s, number of endpoints, their ids, then per event: ms, seq, id, app, topic, type, request id, body, and the
 -- numbers of its endpoints (counted from 1, joined by spaces)
 -- Returns: deliveries enqueued, operational events reported; or -1 when the epoch is older than the one applied last.
@@ -25,7 +25,7 @@ for n = 1, count do
   local k = {e = KEYS[base + 1], f = KEYS[base + 2], h = KEYS[base + 5], w = KEYS[base + 6]}
   local e = read_endpoint(k)
   endpoints[n] = {id = ARGV[6 + n], k = k, index = KEYS[base + 7], why = e.why, ordered = e.ordered == '1',
-    open = e.state and not is_dying(e.state, e.why), on = e.state == 'on',
+    limit = e.backlog or limit, open = e.state and not is_dying(e.state, e.why), on = e.state == 'on',
     owed = redis.call('LLEN', k.f) + redis.call('ZCARD', KEYS[base + 3]) + redis.call('ZCARD', KEYS[base + 4])
       + redis.call('ZCARD', k.w)}
 end
@@ -41,7 +41,7 @@ for a = 7 + count, #ARGV, 9 do
       local ep = endpoints[tonumber(number)]
       if not ep.open or redis.call('HEXISTS', o, ep.id) == 1 then
         -- it owes nothing, or this already
-      elseif ep.owed >= limit then
+      elseif ep.owed >= ep.limit then
         if ep.why ~= 'backlog' then
           ep.why, ep.on = 'backlog', false
           redis.call('HSET', ep.k.e, 'state', 'off', 'why', 'backlog')

@@ -3,8 +3,9 @@
 -- changed, ended, tries (steps that failed in a row), why.
 -- A step takes the cursor that its worker read. Another worker may have gone on meanwhile; then the step does nothing.
 -- KEYS 1 to 9 are those of the endpoint (see endpoint_keys), then: jobs, job, the endpoint's jobs.
--- ARGV: endpoint id, number, cursor that was read, retention of the records in s, most that the endpoint may owe, most of
--- its retries that may be due, ms until others may take the job over, ms to wait when there is no room
+-- ARGV: endpoint id, number, cursor that was read, retention of the records in s, most that the endpoint may owe if it names
+-- no number, most of its retries that may be due, ms until others may take the job over, ms to wait when there is no room
+local SHARE = 0.9  -- of what the endpoint may owe: jobs wait, where what is published would disable it
 local JOBS, JOB, LIST = KEYS[10], KEYS[11], KEYS[12]
 local ep, number, keep = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local now = store_ms()
@@ -34,11 +35,12 @@ end
 
 -- How many more may be owed now: a job leaves the endpoint's limit room for what is published, and its queue for the
 -- retries that are due.
-local function room(k, ordered)
+local function room(k, e)
+  local most = math.max(1, math.floor(SHARE * (e.backlog or ARGV[5])))
   local owed = redis.call('LLEN', k.f) + redis.call('ZCARD', k.r) + redis.call('ZCARD', k.l) + redis.call('ZCARD', k.w)
   local due = redis.call('ZCOUNT', k.r, '-inf', now) + redis.call('ZCARD', k.w)
-  if ordered == '1' then due = due + redis.call('LLEN', k.f) end
-  return math.max(0, math.min(tonumber(ARGV[5]) - owed, tonumber(ARGV[6]) - due))
+  if e.ordered == '1' then due = due + redis.call('LLEN', k.f) end
+  return math.max(0, math.min(most - owed, tonumber(ARGV[6]) - due))
 end
 
 local function move(e, cursor, is_done, is_full, owed, hastened, expired)

@@ -12,7 +12,7 @@ local k = endpoint_keys()
 local e = read_endpoint(k)
 local answer = refused(e)
 if answer then return {answer, 0} end
-local left, owed, hastened, expired, cursor, is_full = room(k, e.ordered), 0, 0, 0, ARGV[9], false
+local left, owed, hastened, expired, cursor, is_full = room(k, e), 0, 0, 0, ARGV[9], false
 
 local function owe_again(rec, ref, body, o, b)
   if redis.call('EXISTS', b) == 0 then

@@ -11,7 +11,7 @@ local k = endpoint_keys()
 local e = read_endpoint(k)
 local answer = refused(e)
 if answer then return {answer, 0} end
-local left, owed, cursor, is_full = room(k, e.ordered), 0, ARGV[9], false
+local left, owed, cursor, is_full = room(k, e), 0, ARGV[9], false
 
 local function owe(a, o, b)
   local position, topic = ARGV[a] .. '-' .. ARGV[a + 1], ARGV[a + 4]

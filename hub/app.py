@@ -25,6 +25,7 @@ from hub.live.tenancy import Tenancy
 from hub.settings import Settings, SettingsError, load
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
+from hub.store.app_figures import AppFigures
 from hub.store.apps import Apps
 from hub.store.audit import Audit
 from hub.store.catalogue import Catalogue
@@ -47,6 +48,7 @@ from hub.store.requirements import require_store, store_patience
 from hub.store.revocations import Revocations
 from hub.store.samples import Samples
 from hub.store.tickets import Tickets
+from hub.store.traffic import Counter
 from hub.store.versioned import Version
 from hub.telemetry import configure, logger
 from hub.web import (
@@ -68,6 +70,7 @@ from hub.web import (
     reference,
     sse,
     static_files,
+    stats,
     tickets,
     topics,
     users,
@@ -102,6 +105,7 @@ OPERATIONS: Final = reference.with_documents((
     *tickets.operations,
     *topics.operations,
     *users.operations,
+    *stats.operations,
     *auditing.operations,
     *ops.operations,
     *error_pages.operations,
@@ -175,12 +179,15 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
     async with contextlib.AsyncExitStack() as stack:
         link = await _link(stack, settings.redis_url)
         tail_link = await _link(stack, settings.redis_url)
+        counter = Counter(link)
+        stack.push_async_callback(counter.flush)
         log = Log(
             link,
             partitions=settings.partitions,
             retention=settings.retention,
             durability=settings.durability,
             append_link=link if settings.durability == "store" else await _link(stack, settings.redis_url),
+            counter=counter,
         )
         out = open_slice(settings.io_uring == "auto")
         stack.callback(out.close)
@@ -204,7 +211,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
-                     catalogue, quota, Janitor(link, settings),
+                     catalogue, quota, counter, Janitor(link, settings),
                      Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)
@@ -222,6 +229,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             revocations=revocations,
             endpoints=endpoints_store,
             deliveries=Deliveries(link, settings, log, endpoints_store),
+            app_figures=AppFigures(link),
             figures=Figures(link, settings, endpoints_store),
             jobs=Jobs(link, settings, log, endpoints_store),
             handshakes=Handshakes(link, settings.delivery_partitions, settings.webhook_timeout),

@@ -13,6 +13,7 @@ from hub.core import breaker
 from hub.core.errors import LogFull, StoreUnavailable
 from hub.settings import Settings
 from hub.store.queues import HOLD_MS, Claimed, Lease, Queues, Settlement, Want
+from hub.store.traffic import Counter
 from hub.store.wire import StoreError
 from hub.telemetry import logger
 from workers.attempt import count, recorded, report
@@ -45,6 +46,7 @@ class Deliverer:
         *,
         concurrency: int,
         nonce: str,
+        counter: Counter,
         reported: Callable[[int], None],
         saturated: Callable[[set[int]], None],
     ) -> None:
@@ -53,6 +55,7 @@ class Deliverer:
         self._targets = Targets(queues, settings)
         self._default_timeout_ms = round(settings.webhook_timeout * 1000)
         self._nonce = nonce
+        self._counter = counter
         self._saturated = saturated
         self._per_endpoint = settings.metrics_per_endpoint
         self._slots = Slots(concurrency)
@@ -228,6 +231,8 @@ class Deliverer:
         decision = after_answer(answer, tries, target.schedule, chance=random.random(), now=time.time())
         report(owner, lease, answer, decision)
         count(owner, lease, began, answer, decision.verdict, self._per_endpoint)
+        ends = {"succeeded": decision.verdict == "ok", "exhausted": decision.verdict == "exhausted"}
+        self._counter.count(target.app, attempts=1, **ends)
         made, says = recorded(lease, began, answer), breaker.says(answer.status, answer.error)
         due_in_ms = round(decision.delay * 1000)
         self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says))

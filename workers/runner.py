@@ -22,6 +22,7 @@ from hub.store.log import Log
 from hub.store.outbox import Outbox
 from hub.store.queues import Queues
 from hub.store.requirements import require_store, store_patience
+from hub.store.traffic import Counter
 from hub.telemetry import logger
 from workers.complaints import Complaints
 from workers.deliver import Deliverer
@@ -61,9 +62,10 @@ class Worker:
         self._url = url
         self._link = link
         self._token = secrets.token_hex(6)
+        self._counter = Counter(link)
         # Operational events need no durability wait, which would hold up claims on this link: the outbox lets go of one
         # only after it was appended, so a store that loses the append still has it there.
-        self._log = Log(link, partitions=settings.partitions, retention=settings.retention)
+        self._log = Log(link, partitions=settings.partitions, retention=settings.retention, counter=self._counter)
         self._queues = Queues(link, partitions=settings.delivery_partitions, retention=settings.attempt_retention)
 
     async def run(self, stack: contextlib.AsyncExitStack) -> None:
@@ -80,6 +82,7 @@ class Worker:
             concurrency=self._concurrency,
             nonce=self._token,
             reported=upkeep.report,
+            counter=self._counter,
             saturated=lambda crowded: doorbell.ring(crowded),
         )
         doorbell = Doorbell(self._link, await self._open(stack), partitions, deliverer.wake)
@@ -102,7 +105,10 @@ class Worker:
         handshakes = Handshakes(self._link, partitions, self._settings.webhook_timeout)
         asking = Asking(handshakes, sender, self._settings, upkeep.report)
         sources = [asyncio.create_task(task.run()) for task in (*dispatchers, doorbell)]
-        background = [asyncio.create_task(task.run()) for task in (upkeep, janitor, complaints, jobs, census, asking)]
+        background = [
+            asyncio.create_task(task.run())
+            for task in (upkeep, janitor, complaints, jobs, census, asking, self._counter)
+        ]
 
         def stop() -> None:
             deliverer.stop()
@@ -117,6 +123,7 @@ class Worker:
             for task in (*sources, *background):
                 task.cancel()
             await asyncio.gather(*sources, *background, return_exceptions=True)
+            await self._counter.flush()
         logger().info("worker stopped")
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> Link:

@@ -39,6 +39,7 @@ class Target(NamedTuple):
     transform: Expression | None = None
     format: Format = "standard"
     agreed: bool = True
+    app: str = ""
 
     def prepared(self, message_id: str, timestamp: int, event: bytes) -> tuple[dict[str, str], bytes] | Answer:
         """The headers and the body of one attempt at an event, or why there can be none."""
@@ -108,6 +109,7 @@ class Targets:
             None if config.transform is None else Expression(config.transform, "transform"),
             config.format,
             not config.handshake or permit is not None,
+            config.app,
         )
         self._known[endpoint_id] = (read, target)
         if len(self._known) > _CACHED:

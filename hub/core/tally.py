@@ -1,6 +1,6 @@
-"""An endpoint's figures: attempts by kind of answer and by duration, kept in rings of 5 minutes, hours and days.
+"""Figures kept in rings of 5 minutes, hours and days; an endpoint's are attempts by kind of answer and by duration.
 
-`settle` counts in the store (see tally.lua); here is what the numbers mean and how windows are made of them.
+The store counts (see tally.lua); here is what the numbers mean and how windows are made of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,26 +55,36 @@ def code(status: int | None, error: str | None, duration_ms: int) -> int:
 
 
 def windows(buckets: Iterable[tuple[str, Sequence[int]]], now_ms: int) -> dict[str, Window]:
-    """The windows up to now, of the ring's buckets with their letters. A window's first bucket may have begun before it
-    would: the last hour is 55 to 60 minutes, the last day 23 to 24 hours."""
+    """An endpoint's windows up to now, as `sums` has them."""
+    return {name: _window(found) for name, found in sums(buckets, now_ms, SIZE).items()}
+
+
+def sums(buckets: Iterable[tuple[str, Sequence[int]]], now_ms: int, size: int) -> dict[str, list[int]]:
+    """The windows up to now, of the rings' buckets with their letters, which have `size` numbers each. A window's first
+    bucket may have begun before it would: the last hour is 55 to 60 minutes, the last day 23 to 24 hours."""
     held = list(buckets)
-    made: dict[str, Window] = {}
+    made: dict[str, list[int]] = {}
     for name, (letter, width, count) in zip(WINDOWS, RINGS, strict=True):
         oldest = now_ms // SLOT // width - count
-        sums = [0] * SIZE
-        for ring, bucket in held:
-            number = bucket[0] // width if ring == "now" else bucket[0]
+        made[name] = [0] * size
+        for ring, one in held:
+            number = one[0] // width if ring == "now" else one[0]
             if ring in ("now", letter) and number > oldest:
-                sums = [a + b for a, b in zip(sums, bucket, strict=True)]
-        made[name] = _window(sums)
+                made[name] = [a + b for a, b in zip(made[name], one, strict=True)]
     return made
 
 
-def _window(sums: Sequence[int]) -> Window:
-    answers: dict[str, int] = dict(zip(ANSWERS, sums[1:], strict=False))
+def bucket(field: bytes, raw: bytes) -> tuple[str, Sequence[int]]:
+    """A bucket as the store holds it, with its ring's letter."""
+    letter = "now" if field == b"now" else field[:1].decode()
+    return letter, msgspec.msgpack.decode(raw, type=list[int])
+
+
+def _window(found: Sequence[int]) -> Window:
+    answers: dict[str, int] = dict(zip(ANSWERS, found[1:], strict=False))
     attempts = sum(answers.values())
-    succeeded, exhausted = sums[_FIRST_CLASS - 2 : _FIRST_CLASS]
-    classes = sums[_FIRST_CLASS:]
+    succeeded, exhausted = found[_FIRST_CLASS - 2 : _FIRST_CLASS]
+    classes = found[_FIRST_CLASS:]
     latency = Latency(*(percentile(classes, share) for share in (0.5, 0.9, 0.95, 0.99))) if any(classes) else None
     rate = round(answers["2xx"] / attempts, 4) if attempts else None
     return Window(attempts, answers, rate, succeeded, exhausted, latency)

@@ -1,4 +1,4 @@
-"""The live connections that an app may have, on all web processes together (HUB_MAX_CONNECTIONS_PER_APP)."""
+"""The live connections of an app, counted over all web processes together; HUB_MAX_CONNECTIONS_PER_APP limits them."""
 
 import asyncio
 import contextlib
@@ -48,22 +48,19 @@ class Quota:
 
     def fill(self, app: str) -> None:
         """A connection is there."""
-        if self._most is not None:
-            if taken := self._taken.get(app):
-                taken.popleft()
-            self._filled[app] += 1
+        if taken := self._taken.get(app):
+            taken.popleft()
+        self._filled[app] += 1
 
     def free(self, app: str) -> None:
         """A connection is gone."""
-        if self._most is not None:
-            self._filled[app] -= 1
+        self._filled[app] -= 1
+        if self._most is not None:  # somebody may wait for the seat
             self._changed.add(app)
             self._wake.set()
 
     async def run(self) -> None:
-        """Tell the store: at once of seats that were freed, and of all before their lease ends."""
-        if self._most is None:
-            return
+        """Tell the store: at once of seats that were freed where they are few, and of all before their lease ends."""
         loop = asyncio.get_running_loop()
         while True:
             renew_at = loop.time() + LEASE / 3

@@ -4,7 +4,6 @@ Everything is read from what is kept for it, so the cost doesn't grow with what 
 """
 
 import time
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -73,7 +72,7 @@ class Figures:
             ]
         )
         held = dict(zip(flat[::2], flat[1::2], strict=True))
-        buckets = [_bucket(field, raw) for field, raw in held.items() if not field.startswith(b"passed")]
+        buckets = [tally.bucket(field, raw) for field, raw in held.items() if not field.startswith(b"passed")]
         total = sum(lengths)
         oldest = await self._oldest(partition, endpoint_id, held) if total else None
         return EndpointStats(
@@ -119,8 +118,3 @@ class Figures:
                 return page[-1] if page else start, None
             start = f"({page[-1]}"
         return start, None
-
-
-def _bucket(field: bytes, raw: bytes) -> tuple[str, Sequence[int]]:
-    letter = "now" if field == b"now" else field[:1].decode()
-    return letter, msgspec.msgpack.decode(raw, type=list[int])

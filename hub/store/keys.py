@@ -300,3 +300,8 @@ def quota(app: str) -> str:
 def limit(app: str, rule: str, subject: str) -> str:
     """String, how much of a rate limit is used (see limit.lua). Lives until all is there again."""
     return f"hub:{{r{app}}}:limit:{rule}:{subject}"
+
+
+def traffic(app: str) -> str:
+    """Hash, what passed through an app, in rings of buckets (see tally.lua). Lives for 8 days after the last count."""
+    return f"hub:{{n{app}}}:traffic"

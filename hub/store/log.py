@@ -17,6 +17,7 @@ from hub.store import keys
 from hub.store.commits import Commits
 from hub.store.connect import Link
 from hub.store.scripts import script
+from hub.store.traffic import Counter
 from hub.store.wire import Arg, Reply
 
 PAGE: Final = 500
@@ -65,7 +66,7 @@ def parse_entry(partition: int, raw: Reply) -> Entry:
 class Log:
     """The log of one deployment. `durability` is `store`, `fsync` (WAITAOF) or `replicated` (WAIT).
 
-    The last two wait on `append_link`, and hold up what else is called there.
+    The last two wait on `append_link`, and hold up what else is called there. What is appended is told to `counter`.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class Log:
         retention: int,
         durability: str = "store",
         append_link: Link | None = None,
+        counter: Counter | None = None,
     ) -> None:
         self._link = link
         self.partitions = partitions
         self._retention = retention
+        self._counter = counter
         self._writer = link if durability == "store" else Commits(append_link or link, durability)
 
     def over(self, link: Link) -> "Log":
@@ -104,6 +107,8 @@ class Log:
             metrics.APPEND_FAILURES.labels(exc.code).inc()
             raise
         metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
+        if self._counter is not None:
+            self._counter.count(app, events=sum(not one.duplicate for one in done))
         return done
 
     async def _append(

@@ -10,6 +10,7 @@ from hub.live.gateway import Gateway
 from hub.settings import Settings
 from hub.store.access import Access
 from hub.store.api_keys import ApiKeys
+from hub.store.app_figures import AppFigures
 from hub.store.apps import Apps
 from hub.store.audit import Audit
 from hub.store.catalogue import Catalogue
@@ -45,6 +46,7 @@ class Context(msgspec.Struct, frozen=True):
     revocations: Revocations
     endpoints: Endpoints
     deliveries: Deliveries
+    app_figures: AppFigures
     figures: Figures
     jobs: Jobs
     handshakes: Handshakes

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
@@ -10,7 +11,7 @@ from hub.core.errors import RateLimited
 from hub.live.quota import Quota
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.quota import QuotaStore
+from hub.store.quota import QuotaStore, living
 from tests.support.store import StoreProcess, linked
 from tests.support.waiting import eventually
 
@@ -95,7 +96,20 @@ async def test_while_the_store_is_away_a_process_counts_its_own(store: StoreProc
         assert [await opens(quota) for _ in range(3)] == [True, True, False]
 
 
-async def test_without_a_limit_nobody_is_asked(link: Link) -> None:
-    async with process(link, "one", None) as quota:
-        assert [await opens(quota) for _ in range(5)] == [True] * 5
-        assert not await link.call("EXISTS", keys.quota(APP))
+async def test_without_a_limit_nobody_is_asked_and_all_are_counted(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.live.quota.LEASE", 0.3)
+
+    async def counted() -> int:
+        return living(await link.call("HGETALL", keys.quota(APP)), time.time_ns() // 1_000_000)
+
+    async with process(link, "one", None) as one, process(link, "two", None) as two:
+        assert [await opens(quota) for quota in (one, one, two, one, two)] == [True] * 5
+        await eventually(lambda: is_now(counted, 5), "both processes' connections are counted")
+        for quota in (one, two, one):
+            quota.free(APP)
+        await eventually(lambda: is_now(counted, 2), "those that are gone aren't")
+    assert living([b"dead", b"3 1"], 2) == 0
+
+
+async def is_now(read: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    return await read() == wanted

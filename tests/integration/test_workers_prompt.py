@@ -12,6 +12,7 @@ from hub.core.endpoint import RateLimit
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.queues import Lease, Queues
+from hub.store.traffic import Counter
 from tests.support.receiver import Receiver
 from tests.support.webhook_site import ended
 from tests.support.webhooks import Ground
@@ -55,7 +56,14 @@ async def _delivering(ground: Ground, queues: Queues) -> AsyncGenerator[None]:
 
     sender = Sender("test", allowed=(ip_network("127.0.0.0/8"),))
     deliverer = Deliverer(
-        queues, sender, ground.settings, concurrency=10, nonce="worker", reported=nothing, saturated=nothing
+        queues,
+        sender,
+        ground.settings,
+        concurrency=10,
+        nonce="worker",
+        counter=Counter(ground.link),
+        reported=nothing,
+        saturated=nothing,
     )
     task = asyncio.create_task(deliverer.run())
     try:

@@ -221,7 +221,7 @@ class PollFollower(_Base):
     def _take(self, answer: dict[str, Any]) -> None:
         self._answered = True
         end, recovered = answer["pagination"]["next_cursor"], answer["pagination"].get("recovered")
-        if recovered is False:
+        if recovered is not True:  # events that came while the poll was answered lie before its end
             self._record.begin(end, known=False)
         for event in answer["data"]:
             self._got(self._record, event, event["cursor"])

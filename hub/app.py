@@ -8,9 +8,6 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from hub import tracing
 from hub.core.errors import HubError
@@ -76,16 +73,16 @@ from hub.web import (
     users,
     ws,
 )
+from hub.web.application import Application
 from hub.web.auditing import Auditing
 from hub.web.context import Context
 from hub.web.idempotency import idempotency
 from hub.web.jwks import Jwks
 from hub.web.limiting import RateLimits, check_routes
-from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
-from hub.web.operation import Stages, routes
+from hub.web.operation import Stages
 from hub.web.server import serve
 from hub.web.tokens import Tokens
-from hub.web.versions import VERSIONS, ApiVersion, Versioned
+from hub.web.versions import VERSIONS, ApiVersion
 
 OPERATIONS: Final = reference.with_documents((
     *publish.operations,
@@ -114,20 +111,6 @@ OPERATIONS: Final = reference.with_documents((
 """The HTTP API, in the order of its documents. Publishing comes first, since the router looks in this order."""
 
 
-RESOURCES: Final = frozenset(one.path.split("/")[2] for one in OPERATIONS if one.path.startswith("/v1/"))
-"""What has versions."""
-ASKED: Final = (
-    "Accept", "API-Version", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
-    "Last-Event-ID", "X-Request-ID",
-)  # fmt: skip
-"""Headers that a page of another origin may send (Fetch standard, "CORS protocol")."""
-TOLD: Final = (
-    "API-Version", "Allow", "Deprecation", "ETag", "Idempotency-Replay", "Link", "RateLimit", "RateLimit-Policy",
-    "Retry-After", "Sunset", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Request-ID",
-)  # fmt: skip
-"""Headers of answers that it may read."""
-
-
 def create_app(
     settings: Settings, group: Group | None = None, versions: tuple[ApiVersion, ...] = VERSIONS
 ) -> Starlette:
@@ -146,28 +129,9 @@ def create_app(
             raise
 
     stages = Stages(RateLimits(settings) if settings.plans else None, idempotency, Auditing(settings))
-    app = Starlette(
-        routes=[
-            *routes(OPERATIONS, stages),
-            *ws.routes,
-        ],
-        middleware=[
-            Middleware(RequestContext),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_credentials="*" not in settings.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=ASKED,
-                expose_headers=TOLD,
-            ),
-            Middleware(Versioned, RESOURCES, versions),
-        ],
-        exception_handlers={HubError: on_hub_error, HTTPException: on_http_error, Exception: on_failure},
-        lifespan=lifespan,
-    )  # fmt: skip
-    app.router.redirect_slashes = False  # a redirect would lead to whatever the Host header says
-    return app
+    return Application(
+        OPERATIONS, stages, ws.routes, versions=versions, origins=settings.cors_origins, lifespan=lifespan
+    )
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,9 @@ meant. SHARED holds what is the same whichever process is asked: it is read from
 import functools
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+
+from hub.meters import Count, Spread
 
 PROCESS: Final = CollectorRegistry()
 SHARED: Final = CollectorRegistry()
@@ -22,16 +24,16 @@ _SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 """Seconds, for what others take part in."""
 
 
-def _counter(name: str, what: str, *labels: str) -> Counter:
-    return Counter(f"hub_{name}", what, labels, registry=PROCESS)
+def _counter(name: str, what: str, *labels: str) -> Count:
+    return Count(f"hub_{name}", what, labels, registry=PROCESS)
 
 
 def _gauge(name: str, what: str, *labels: str) -> Gauge:
     return Gauge(f"hub_{name}", what, labels, registry=PROCESS)
 
 
-def _histogram(name: str, what: str, *labels: str, buckets: tuple[float, ...] = _FAST) -> Histogram:
-    return Histogram(f"hub_{name}", what, labels, registry=PROCESS, buckets=buckets)
+def _histogram(name: str, what: str, *labels: str, buckets: tuple[float, ...] = _FAST) -> Spread:
+    return Spread(f"hub_{name}", what, labels, registry=PROCESS, buckets=buckets)
 
 
 def _stored(name: str, what: str, *labels: str) -> Gauge:
@@ -136,6 +138,6 @@ SCRAPE_SILENT = _stored("scrape_silent", "Processes of this group that did not a
 
 
 @functools.lru_cache(maxsize=4096)
-def of_request(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+def of_request(method: str, route: str, status: int) -> tuple[Count, Spread]:
     """What a request is counted in. `method` and `route` are those of a declared operation, else `other`."""
     return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)

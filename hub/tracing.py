@@ -54,29 +54,55 @@ def tracer() -> Tracer | None:
     return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("hub", VERSION)
 
 
-@contextlib.contextmanager
-def span(name: str, parent: str | None, kind: SpanKind, **attributes: Value) -> Generator[str | None]:
-    """A span around the block; gives the `traceparent` for what follows from it.
+class _Without:
+    """In place of a span where nobody wants any: gives the parent that it was given."""
+
+    __slots__ = ("_parent",)
+
+    def __init__(self, parent: str | None) -> None:
+        self._parent = parent
+
+    def __enter__(self) -> str | None:
+        return self._parent
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing ends."""
+
+
+_NO_STEP: Final = _Without(None)
+
+
+def span(
+    name: str, parent: str | None, kind: SpanKind, **attributes: Value
+) -> contextlib.AbstractContextManager[str | None]:
+    """A span around a block; gives the `traceparent` for what follows from it.
 
     `parent` is a traceparent, or None for a trace of its own. Where traces are off it is what is given.
     """
     making = tracer()
-    if making is None:
-        yield parent
-        return
+    return _Without(parent) if making is None else _span(making, name, parent, kind, attributes)
+
+
+def step(name: str, **attributes: Value) -> contextlib.AbstractContextManager[str | None]:
+    """A span within the one around it; none where there is none."""
+    making = tracer()
+    if making is None or not trace.get_current_span().is_recording():
+        return _NO_STEP
+    return _step(making, name, attributes)
+
+
+@contextlib.contextmanager
+def _span(
+    making: Tracer, name: str, parent: str | None, kind: SpanKind, attributes: Mapping[str, Value]
+) -> Generator[str | None]:
     with making.start_as_current_span(name, _context(parent), kind, _named(attributes)) as made:
         yield _traceparent(made)
 
 
 @contextlib.contextmanager
-def step(name: str, **attributes: Value) -> Generator[None]:
-    """A span within the one around it; none where there is none."""
-    making = tracer()
-    if making is None or not trace.get_current_span().is_recording():
-        yield
-        return
+def _step(making: Tracer, name: str, attributes: Mapping[str, Value]) -> Generator[str | None]:
     with making.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=_named(attributes)):
-        yield
+        yield None
 
 
 def record(name: str, origin: str, began: int, ended: int, **attributes: Value) -> None:

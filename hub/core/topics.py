@@ -69,11 +69,22 @@ def _check_pattern(value: str, field: str, grammar: re.Pattern[str], what: str, 
 
 def check_publishable(topic: str, kind: str, prefix: str = "") -> None:
     """Raise Invalid unless a client may publish to the topic with the type: what begins with `hub` is the hub's own."""
-    # Once per event, so the fields are named only where they are at fault.
-    if not is_topic(topic):
-        check_topic(topic, f"{prefix}topic")
-    if not is_type(kind):
-        check_type(kind, f"{prefix}type")
+    if not _is_publishable(topic, kind):
+        _refuse_publishing(topic, kind, prefix)
+
+
+@lru_cache(maxsize=16_384)  # publishers name the same ones again and again
+def _is_publishable(topic: str, kind: str) -> bool:
+    try:
+        _refuse_publishing(topic, kind, "")
+    except Invalid:
+        return False
+    return True
+
+
+def _refuse_publishing(topic: str, kind: str, prefix: str) -> None:
+    check_topic(topic, f"{prefix}topic")
+    check_type(kind, f"{prefix}type")
     if topic.startswith(RESERVED) and topic.split(".", 1)[0] == RESERVED:
         raise Invalid.field(f"{prefix}topic", f"{topic!r} is reserved: topics that begin with hub are the hub's own")
     if kind.startswith(RESERVED) and kind.split(".", 1)[0] == RESERVED:

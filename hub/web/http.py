@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
@@ -14,7 +14,10 @@ from hub.core.event import now_text
 from hub.core.opaque import hide
 from hub.telemetry import logger
 from hub.web.accept import JSON, PROBLEM, choose
+from hub.web.exchange import Whole, body_at_hand
 
+Lines: TypeAlias = list[tuple[bytes, bytes]]
+"""Headers, as ASGI has them."""
 MAX_BODY = 64 * 1024
 """Bytes of a request body, except for publishing."""
 
@@ -27,13 +30,14 @@ def now_ms() -> int:
 
 def ok(request: HTTPConnection, data: Any, status: int = 200) -> Response:
     """`{"success": true, "data": …, "meta": …}`; structs, dicts, lists and msgspec.Raw are encoded as they are."""
-    return Response(envelope(request, encode(data)), status, media_type=JSON)
+    return Whole(envelope(request, encode(data)), status)
 
 
 def envelope(request: HTTPConnection, data: bytes, pagination: bytes | None = None) -> bytes:
     """The bytes of a success, around data that is encoded."""
     paging = b"" if pagination is None else b',"pagination":' + pagination
-    return b'{"success":true,"data":%b%b,"meta":%b}' % (data, paging, encode(_meta(request)))
+    meta = b'{"request_id":"%b","timestamp":"%b"}' % (request_id(request).encode(), now_text(now_ms()).encode())
+    return b'{"success":true,"data":%b%b,"meta":%b}' % (data, paging, meta)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -122,6 +126,10 @@ async def read_body(request: Request, limit: int = MAX_BODY, kinds: Sequence[str
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLarge(f"The body has {declared} bytes; allowed are {limit}")
+    if (whole := body_at_hand(request)) is not None:
+        if len(whole) > limit:
+            raise PayloadTooLarge(f"The body is over {limit} bytes")
+        return whole
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -137,4 +145,4 @@ def _meta(request: HTTPConnection) -> dict[str, str]:
 
 
 def _json(body: Any, status: int) -> Response:
-    return Response(encode(body), status, media_type="application/json")
+    return Whole(encode(body), status)

@@ -1,11 +1,11 @@
 """Around every request: its id, its one wide log line, and an answer in the hub's shape for whatever went wrong."""
 
+import random
 import re
-import secrets
 import time
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,10 @@ from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.core.opaque import hide
 from hub.telemetry import logger
-from hub.web.http import broken, failed
+from hub.web.exchange import Writer, join
+from hub.web.http import Lines, broken, failed
+from hub.web.incoming import Incoming, NamedHeaders
+from hub.web.operation import Resource
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SECURITY: Final = (
@@ -25,6 +28,8 @@ _SECURITY: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """For every answer that doesn't say otherwise: it is data, to be framed and executed nowhere."""
+_POLICY: Final = b"content-security-policy"
+_VARY: Final = (b"vary", b"Origin")
 _QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
@@ -32,53 +37,112 @@ class RequestContext:
     """Takes or makes the `X-Request-ID`, returns it, and logs the request: never its query, which may hold a token.
 
     It also adds what every answer carries, and the headers that an inner layer left in the state.
+
+    `direct` has resources by their paths, each with the headers of its version: a request that names no version and
+    comes from no page goes to them past the layers within, which would find nothing to do. `cors` says that answers
+    depend on the origin.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, direct: Mapping[str, tuple[Resource, Lines]], *, cors: bool) -> None:
         self._app = app
+        vary = [_VARY] if cors else []
+        self._direct = {
+            path: (resource, _Same([*_SECURITY, *lines, *vary]), _Same([*_SECURITY[:-1], *lines, *vary]))
+            for path, (resource, lines) in direct.items()
+        }
+        self._cors = cors
+        self._writer = Writer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        began = time.perf_counter()
-        status = 0
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] in ("http.response.start", "websocket.accept"):
-                status = message.get("status", 101)
-                operation = scope.get("operation")  # what the client named may be anything, so only what was found
-                named = ("WS", "/v1/ws") if scope["type"] == "websocket" else ("other", "other")
-                found = named if operation is None else (operation.method, operation.path)
-                count, seconds = metrics.of_request(*found, status)
-                count.inc()
-                seconds.observe(time.perf_counter() - began)
-                headers = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
-                    *state.get("headers", ()),
-                ]
-                has_policy = any(name == b"content-security-policy" for name, _ in headers)
-                message["headers"] = [*headers, *(_SECURITY[:-1] if has_policy else _SECURITY)]
-            await send(message)
-
+        request = Incoming(scope, receive, send) if scope["type"] == "http" else None
+        headers = NamedHeaders(scope) if request is None else request.headers
+        trip = _Trip(scope, headers)
         try:
-            await self._app(scope, receive, answer)
-        except Exception:
-            if scope["type"] == "websocket":  # HTTP's are answered and logged by on_failure
-                logger().exception("websocket_failed", path=hide(scope["path"]), request_id=request_id)
+            if request is not None and (found := self._to(scope, headers)) is not None:
+                resource, same, with_policy = found
+                response = await resource.respond(request)
+                trip.begin(response.status_code)
+                same = with_policy if _has_policy(response.raw_headers) else same
+                response.raw_headers.append((b"x-request-id", trip.request_id.encode()))
+                if not self._writer.write(response, send, same.lines):
+                    response.raw_headers += same.headers
+                    await response(scope, receive, send)
+            else:
+                await self._app(scope, receive, trip.through(send))
+        except Exception:  # the answer to a bug is on its way, or can't be given any more
+            logger().exception("request_broken_off", path=hide(scope["path"]), request_id=trip.request_id)
             raise
         finally:
-            if scope["path"] not in _QUIET:
-                duration = round((time.perf_counter() - began) * 1000, 2)
-                level = "info" if status < 500 else "warning"
-                getattr(logger(), level)("request", method=scope.get("method", "WS"), path=hide(scope["path"]),
-                                         status=status, duration_ms=duration, request_id=request_id)  # fmt: skip
+            trip.end()
+
+    def _to(self, scope: Scope, headers: NamedHeaders) -> "tuple[Resource, _Same, _Same] | None":
+        found = self._direct.get(scope["path"])
+        if found is None or "api-version" in headers or b"version=" in scope["query_string"]:
+            return None
+        return None if self._cors and "origin" in headers else found
+
+
+class _Same:
+    """Headers that each answer of a resource has, also as the lines that they are sent in."""
+
+    __slots__ = ("headers", "lines")
+
+    def __init__(self, headers: Lines) -> None:
+        self.headers = headers
+        self.lines = join(headers)
+
+
+class _Trip:
+    """One request on its way through: when it began, what was answered."""
+
+    __slots__ = ("_began", "_scope", "_status", "request_id")
+
+    def __init__(self, scope: Scope, headers: NamedHeaders) -> None:
+        given = headers.get("x-request-id", "")
+        # An id is to be unique, not secret: that spares a call of the system.
+        self.request_id: str = given if _REQUEST_ID.fullmatch(given) else f"req_{random.getrandbits(96):024x}"
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._scope = scope
+        self._status = 0
+        self._began = time.perf_counter()
+
+    def begin(self, status: int) -> None:
+        """An answer begins: count it."""
+        self._status = status
+        operation = self._scope.get("operation")  # what the client named may be anything, so only what was found
+        named = ("WS", "/v1/ws") if self._scope["type"] == "websocket" else ("other", "other")
+        found = named if operation is None else (operation.method, operation.path)
+        count, seconds = metrics.of_request(*found, status)
+        count.inc()
+        seconds.observe(time.perf_counter() - self._began)
+
+    def through(self, send: Send) -> Send:
+        """The same where the answer comes as ASGI's messages, and its headers with it."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                self.begin(message.get("status", 101))
+                headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+                headers += self._scope["state"].get("headers", ())
+                message["headers"] = [*headers, *(_SECURITY[:-1] if _has_policy(headers) else _SECURITY)]
+            await send(message)
+
+        return answer
+
+    def end(self) -> None:
+        scope = self._scope
+        if scope["path"] in _QUIET:
+            return
+        say = logger().info if self._status < 500 else logger().warning
+        say("request", method=scope.get("method", "WS"), path=hide(scope["path"]), status=self._status,
+            duration_ms=round((time.perf_counter() - self._began) * 1000, 2), request_id=self.request_id)  # fmt: skip
+
+
+def _has_policy(headers: Lines) -> bool:
+    return any(name == _POLICY for name, _ in headers)
 
 
 async def on_hub_error(request: Request, exc: Exception) -> Response:

@@ -11,7 +11,6 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hub.core.claims import ALL_APPS, Principal
@@ -33,8 +32,9 @@ from hub.web.accept import JSON, PROBLEM, choose
 from hub.web.auth import Credential
 from hub.web.context import Context, context
 from hub.web.http import MAX_BODY, Page, broken, encode, failed, ok, read_body
+from hub.web.incoming import Incoming
 from hub.web.query import Param, check_query, text
-from hub.web.representation import Tree, compress, etag, matches, parse_fields, represent
+from hub.web.representation import Tree, compress, etag, is_long, matches, parse_fields, represent
 
 B = TypeVar("B")
 FIELDS: Final = text("fields", "Only these fields of the data, comma-separated: `id,data.amount`.")
@@ -307,11 +307,11 @@ class Resource:
         self._stages = stages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
-        response = await self._answer(request)
+        response = await self.respond(Incoming(scope, receive, send))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
+        """The answer to a request, whatever comes of it; it is yet to be sent."""
         method = request.method
         operation = self.operations.get(method)
         if operation is None:
@@ -326,14 +326,14 @@ class Resource:
         response = await self._stages.answer(call)
         if call.headers:
             response.headers.update(call.headers)
-        await compress(request, response)
+        if is_long(response):
+            await compress(request, response)
         return response
 
 
-def routes(operations: Iterable[Operation], stages: Stages) -> list[Route]:
-    """One route for each path, in the order of their first operations."""
+def resources_by_path(operations: Iterable[Operation], stages: Stages) -> dict[str, Resource]:
+    """One resource for each path, in the order of their first operations."""
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
-    # Without methods here the resource sees them all, so that it can name those that are allowed.
-    return [Route(path, Resource(found, stages)) for path, found in by_path.items()]
+    return {path: Resource(found, stages) for path, found in by_path.items()}

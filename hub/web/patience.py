@@ -31,7 +31,7 @@ class PatientHttp(HttpToolsProtocol):
     """
 
     _awaited: str | None = None
-    """What the client owes: the `head` or the `body` of a request, or nothing."""
+    """What the client owes: the `head` or the `body` of a request, or nothing; or the `next` request, if it likes."""
     _deadline = 0.0
     _body_deadline = 0.0
     _head_bytes = 0
@@ -59,7 +59,7 @@ class PatientHttp(HttpToolsProtocol):
     # -- the request -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._awaited is None and self._idle:
+        if (self._awaited is None or self._awaited == "next") and self._idle:
             self._await_head()  # be it only the line ends that may stand before a request
         self._head_bytes += len(data)
         super().data_received(data)
@@ -100,11 +100,14 @@ class PatientHttp(HttpToolsProtocol):
         return cast("Any", self.cycle) is None or self.cycle.response_complete
 
     def _await_head(self, came: int = 0) -> None:
-        self._awaited = "head"
         self._head_bytes = came
-        self._deadline = self.loop.time() + HEAD_SECONDS
+        self._await("head", HEAD_SECONDS)
+
+    def _await(self, what: str, seconds: float) -> None:
+        self._awaited = what
+        self._deadline = self.loop.time() + seconds
         if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._check)
+            self._timer = self.loop.call_later(min(seconds, HEAD_SECONDS), self._check)
 
     def _extend(self) -> None:
         self._deadline = min(self.loop.time() + SILENT_SECONDS, self._body_deadline)
@@ -118,7 +121,9 @@ class PatientHttp(HttpToolsProtocol):
         if self._awaited == "body" and self.flow.read_paused:  # the delay is ours
             self._extend()
         elif (left := self._deadline - self.loop.time()) > 0:
-            self._timer = self.loop.call_later(left, self._check)
+            self._timer = self.loop.call_later(min(left, HEAD_SECONDS), self._check)
+        elif self._awaited == "next":
+            self.timeout_keep_alive_handler()
         else:
             logger().info("request_abandoned", awaited=self._awaited, head_bytes=self._head_bytes)
             said_something = self._head_bytes > 0 or self._awaited == "body"
@@ -144,7 +149,12 @@ class PatientHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._moved += 1
-        super().on_response_complete()
+        if self.pipeline or self._awaited is not None or self.transport.is_closing():
+            super().on_response_complete()
+        else:  # as there, but for a timer of its own that waits for the next request
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._await("next", self.timeout_keep_alive)
         self._watch_reading()
 
     def timeout_keep_alive_handler(self) -> None:

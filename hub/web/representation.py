@@ -87,12 +87,15 @@ def pick(body: bytes, fields: Tree) -> bytes:
                    for name, raw in kept.items()})  # fmt: skip
 
 
+def is_long(response: Response) -> bool:
+    """Whether compressing may pay: the answer is whole, not a stream, and long enough."""
+    return len(getattr(response, "body", b"")) >= _LEAST
+
+
 async def compress(request: Request, response: Response) -> None:
-    """Compress a whole answer by gzip where that pays and the client takes it; streams are left as they are."""
-    body = bytes(getattr(response, "body", b""))
-    if len(body) < _LEAST or "content-encoding" in response.headers:
-        return
-    if not takes_gzip(request.headers.get("accept-encoding", "")):
+    """Compress a long answer by gzip where the client takes it."""
+    body = bytes(response.body)
+    if "content-encoding" in response.headers or not takes_gzip(request.headers.get("accept-encoding", "")):
         return
     response.body = _gzip(body) if len(body) < _ASIDE else await asyncio.to_thread(_gzip, body)
     response.headers["content-length"] = str(len(response.body))

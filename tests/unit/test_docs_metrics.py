@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hub import metrics
 
@@ -24,7 +24,7 @@ def declared() -> dict[str, str]:
 def labels() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for value in vars(metrics).values():
-        if isinstance(value, (metrics.Counter, metrics.Gauge, metrics.Histogram)):
+        if isinstance(value, (Counter, Gauge, Histogram)):
             name, names = (getattr(value, private) for private in ("_name", "_labelnames"))  # there is no public way
             found[name] = tuple(names)
     return found

@@ -8,10 +8,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route, WebSocketRoute
 
-from hub.app import OPERATIONS, TOLD, create_app
+from hub.app import OPERATIONS, create_app
 from hub.core.errors import HubError
 from hub.settings import load
 from hub.store import outbox
+from hub.web.application import TOLD
 from hub.web.document_parts import OPERATIONAL
 from hub.web.error_pages import all_errors
 from hub.web.openapi import document, operation_id

@@ -45,6 +45,11 @@ class Principal(msgspec.Struct, frozen=True):
         if scope not in self.scopes:
             raise Forbidden(f"This credential lacks the scope {scope}; use one that has it")
 
+    def require_key(self, what: str) -> None:
+        """Raise Forbidden for the holder of a token, who administers nothing by it."""
+        if self.key_id is None:
+            raise Forbidden(f"A token may not {what}; use an API key")
+
     def require_subscribe(self, pattern: str) -> None:
         """Raise Forbidden unless every topic that the pattern can match may be received."""
         self._require_topic("events:subscribe", self.subscribe, pattern, "receive")

@@ -51,14 +51,19 @@ class Revoked(msgspec.Struct, frozen=True):
 async def create_token(call: Call[TokenInput]) -> Token:
     """A JWT for a browser: whose it is, and which topics it may receive and publish to. It is signed with the app's
     newest HS256 key (that of `default` is HUB_JWT_SECRET where it is set)."""
-    app, apps = call.app, call.resources.apps
-    key_id, secret = await apps.signing(app)
-    rules = (await apps.verifying(app)).app.tokens
-    claims: dict[str, Any] = {**claims_of(call.body), "jti": secrets.token_hex(8)}
+    claims = {**claims_of(call.body), "jti": secrets.token_hex(8)}
+    return Token(await sign(call.resources, call.app, claims), claims["exp"] - now_ms() // 1000)
+
+
+async def sign(resources: Context, app: str, claims: dict[str, Any]) -> str:
+    """A JWT of an app, by its newest HS256 key, with what the app asks of its tokens. Raises NotFound, Conflict."""
+    key_id, secret = await resources.apps.signing(app)
+    rules = (await resources.apps.verifying(app)).app.tokens
     given = {"app": None if app == DEFAULT_APP else app, "iss": rules.issuer, "aud": rules.audience}
-    claims.update({name: value for name, value in given.items() if value is not None})
-    token = jwt.encode(claims, secret, algorithm="HS256", headers=None if key_id is None else {"kid": key_id})
-    return Token(token, claims["exp"] - now_ms() // 1000)
+    named = {name: value for name, value in given.items() if value is not None}
+    return jwt.encode(
+        {**claims, **named}, secret, algorithm="HS256", headers=None if key_id is None else {"kid": key_id}
+    )
 
 
 def claims_of(given: TokenInput) -> dict[str, Any]:

@@ -15,6 +15,7 @@ AFTER: Final = query.text("after", "The `next_cursor` of the page before.", chec
 
 async def put(call: Call[EventTypeInput]) -> Answer:
     """It is written as a whole. With a schema, what is published with this type from now on must be as that says."""
+    call.principal.require_key("change the catalogue")
     written, is_new = await call.resources.catalogue.put(call.app, call.path("type"), call.body)
     return Answer(written, status=201 if is_new else 200)
 
@@ -33,6 +34,7 @@ async def read(call: Call[None]) -> EventType:
 
 async def delete(call: Call[None]) -> None:
     """Nothing is checked for this type any more."""
+    call.principal.require_key("change the catalogue")
     await call.resources.catalogue.delete(call.app, call.path("type"))
 
 

@@ -130,6 +130,7 @@ def own_requests(ours: Estate) -> dict[str, list[tuple[str, Any]]]:
         "GET /v1/endpoints": [("/v1/endpoints", None), (f"/v1/endpoints?after={'ep_' + 'f' * 24}", None)],
         "GET /v1/audit": [("/v1/audit", None)],
         "GET /v1/stats": [("/v1/stats", None)],
+        "POST /v1/portal": [("/v1/portal", {}), ("/v1/portal", {"app": APP})],
         "GET /v1/deliveries": [
             ("/v1/deliveries", None),
             (f"/v1/deliveries?endpoint={ids['endpoints']}", None),

@@ -57,11 +57,40 @@ async def test_a_delivery_that_failed_for_good_can_be_retried_by_hand_from_the_s
     (lease,) = await ground.claim(ep)
     assert lease.standing is not None
     assert lease.body == leases[0].body
+    body = keys.owed_body(ground.queues.partition_of(ep), lease.ref)
+    assert await ground.link.call("TTL", body) == -1  # it is kept for as long as it is owed
     assert (lease.attempt, lease.standing.base, lease.generation) == (3, 2, 1)
     assert await ground.link.call("TTL", keys.record(ground.queues.partition_of(ep), lease.ref)) == -1
     await ground.settle(ep, [lease], "ok")
     done = await ground.deliveries.get(APP, id)
     assert (done.status, [one.number for one in done.attempts]) == ("succeeded", [1, 2, 3])
+    assert await ground.link.call("EXISTS", body) == 0  # nothing is left that could be retried from it
+
+
+async def test_a_delivery_of_an_endpoint_that_is_gone_is_not_owed_again(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    await ground.owe(ep, await ground.append(1))
+    (lease,) = await ground.claim(ep)
+    await ground.settle(ep, [lease], "gone")
+    with pytest.raises(Conflict):
+        await ground.deliveries.retry(APP, delivery_id(parse_ref(lease.ref), ep))
+    assert await ground.statuses() == ["cancelled"]
+
+
+async def test_an_exhausted_delivery_without_its_bytes_and_without_its_event_can_not_be_retried(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    (entry,) = await ground.append(1)
+    await ground.owe(ep, [entry])
+    (lease,) = await ground.claim(ep)
+    await ground.settle(ep, [lease], "exhausted")
+    partition, id = ground.queues.partition_of(ep), delivery_id(parse_ref(lease.ref), ep)
+    body, record = keys.owed_body(partition, lease.ref), keys.record(partition, lease.ref)
+    await ground.link.call("XTRIM", keys.log(0), "MAXLEN", 0)
+    assert abs(await ground.link.call("TTL", body) - await ground.link.call("TTL", record)) <= 1
+    await ground.link.call("DEL", body)  # its time is over
+    with pytest.raises(PayloadExpired):
+        await ground.deliveries.retry(APP, id)
+    assert (await ground.deliveries.get(APP, id)).status == "exhausted"
 
 
 async def test_a_succeeded_delivery_is_sent_again_from_the_log_and_never_without_its_bytes(ground: Ground) -> None:
@@ -118,6 +147,20 @@ async def test_an_attempt_under_way_when_its_delivery_was_cancelled_is_shown_and
     shown = await ground.deliveries.get(APP, id)
     assert (shown.status, len(shown.attempts)) == ("cancelled", 1)
     assert await ground.claim(ep) == []
+
+
+async def test_a_late_answer_to_a_cancelled_delivery_does_not_end_what_was_retried_since(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    await ground.owe(ep, await ground.append(1))
+    late = await ground.claim(ep)
+    id = delivery_id(parse_ref(late[0].ref), ep)
+    await ground.deliveries.cancel(APP, id)
+    await ground.deliveries.retry(APP, id)
+    await ground.settle(ep, late, "ok")
+    shown = await ground.deliveries.get(APP, id)
+    assert (shown.status, len(shown.attempts)) == ("pending", 1)
+    await ground.settle(ep, await ground.claim(ep), "ok")
+    assert (await ground.deliveries.get(APP, id)).status == "succeeded"
 
 
 async def test_an_entry_whose_record_is_gone_is_dropped(ground: Ground) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hub.core.endpoint import EndpointPatch, RateLimit
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.queues import Want
+from hub.store.queues import Lease, Want
 from tests.support.store import StoreProcess, linked
 from tests.support.waiting import eventually
 from tests.support.webhooks import APP, BUDGET_MS, Ground
@@ -95,6 +95,19 @@ async def test_a_change_of_the_limit_counts_from_the_next_claim(ground: Ground) 
     assert len(await ground.claim(ep)) == 5  # the rest of max_in_flight
 
 
+async def test_of_a_window_that_is_partly_used_the_rest_is_left_until_its_first_claims_have_passed(
+    ground: Ground,
+) -> None:
+    ep = await ground.endpoint(rate_limit=RateLimit(4, period=3600), max_in_flight=100)
+    await ground.owe(ep, await ground.append(20))
+    old = await ground.claim(ep, 2)
+    await _shift(ground, ep, old, 3_540_000)  # a minute is left of their period
+    assert len(await ground.claim(ep)) == 2
+    assert await ground.claim(ep) == []
+    await _shift(ground, ep, old, 3_600_002)
+    assert len(await ground.claim(ep)) == 2
+
+
 async def test_a_clock_that_went_back_does_not_stop_an_endpoint_for_good(link: Link) -> None:
     ground = Ground(link)
     ep = await ground.endpoint(rate_limit=RateLimit(1), max_in_flight=100)
@@ -105,6 +118,14 @@ async def test_a_clock_that_went_back_does_not_stop_an_endpoint_for_good(link: L
     await link.call("ZADD", claims, int(at) + 3_600_000, token)  # as if it had been an hour later then
     assert await ground.claim(ep) == []
     await eventually(lambda: ground.claim(ep), "a period after the step", 3)
+
+
+async def _shift(ground: Ground, ep: str, leases: list[Lease], ms: int) -> None:
+    """As if these had been claimed so long ago."""
+    seconds, micros = await ground.link.call("TIME")
+    now = int(seconds) * 1000 + int(micros) // 1000
+    for lease in leases:
+        await ground.link.call("ZADD", keys.claims(ground.queues.partition_of(ep), ep), now - ms, lease.token)
 
 
 async def _claim_on(ground: Ground, ep: str, until: float, chance: random.Random) -> None:

@@ -12,6 +12,9 @@ LIE: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\nless"
 KINDS: Final = ("fast", "slow", "flaky", "hanging", "resetting", "lying")
 
 
+_PROBE: Final = b"POST /probe HTTP/1.1\r\nwebhook-id: none\r\ncontent-length: 0\r\n\r\n"
+
+
 class Receipt(NamedTuple):
     """One request that came whole. `answered` is when a whole 200 was written, None where there was none."""
 
@@ -48,6 +51,15 @@ class Partners:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{path}"
 
+    async def caught_up(self) -> None:
+        """Wait until what was sent before this call has been read, also where its sender has died since."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(host, port)  # connections are taken and read in their order
+        writer.write(_PROBE)
+        await reader.readexactly(len(OK))
+        writer.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -67,6 +79,9 @@ class Partners:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         await reader.readexactly(int(headers["content-length"]))
         path, at = first.split(" ")[1], time.monotonic()
+        if path == "/probe":
+            writer.write(OK)
+            return True
         kind = path.split("/")[1]
         whole = await self._answer(kind, writer)
         answered = time.monotonic() if whole else None

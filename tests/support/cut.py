@@ -42,6 +42,10 @@ class Line:
     def mend(self) -> None:
         self._cut = False
 
+    def lead_to(self, target: int) -> None:
+        """Forward connections that come from now on to another port."""
+        self._target = target
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
             writer.transport.abort()

@@ -5,14 +5,18 @@ export const say = (what) => console.log(JSON.stringify(what));
 
 let published = false;
 
-export async function connected(recovered) {
+export async function connected(recovered, publish = post) {
   say({ connected: true, recovered });
   if (published) return;
   published = true;
+  await publish("hello");
+}
+
+async function post(data) {
   const response = await fetch(`${HUB_URL}/v1/events`, {
     method: "POST",
     headers: { authorization: `Bearer ${HUB_KEY}`, "content-type": "application/json" },
-    body: JSON.stringify({ topic: TOPIC, type: "test.event", data: "hello" }),
+    body: JSON.stringify({ topic: TOPIC, type: "test.event", data }),
   });
   if (response.status !== 202) say({ failed: await response.text() });
 }

@@ -12,4 +12,7 @@ await fetchEventSource(`${HUB_URL}/v1/stream?topic=${TOPIC}`, {
     else if (e.event === "hub.gap") say({ failed: `gap ${e.data}` });
     else if (e.data) say({ event: JSON.parse(e.data).data });
   },
+  onclose() {
+    throw new Error("the hub restarts"); // without it a stream that was ended properly would not be opened again
+  },
 });

@@ -14,7 +14,7 @@ function open() {
     const message = JSON.parse(data);
     if (message.type === "room_joined") {
       cursor = message.cursor;
-      connected(message.recovered);
+      connected(message.recovered, (data) => socket.send(JSON.stringify({ type: "broadcast", room: TOPIC, data })));
     } else if (message.type === "event") {
       cursor = message.cursor;
       say({ event: message.event.data });

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from hub.core.claims import Principal
-from hub.core.errors import HubError, Invalid
+from hub.core.errors import HubError, Invalid, InvalidCursor
 from hub.settings import Settings
 from hub.store.audit import AuditEntry, Deed
 from hub.telemetry import logger
@@ -98,6 +98,6 @@ async def listing(call: Call[None]) -> Page:
 operations = (
     Operation(
         "GET", "/v1/audit", listing, "List what was changed", scope("admin"),
-        query=(AFTER, BEFORE, query.LIMIT), answer=AuditEntry, is_list=True,
+        query=(AFTER, BEFORE, query.LIMIT), answer=AuditEntry, is_list=True, errors=(InvalidCursor,),
     ),
 )  # fmt: skip

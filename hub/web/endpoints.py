@@ -102,7 +102,7 @@ operations = (
         "PATCH", "/v1/endpoints/{id}", update, "Change an endpoint", _WRITE,
         body=Body(EndpointPatch, media=("application/json", "application/merge-patch+json"),
                   example={"description": "orders to the warehouse", "max_in_flight": 5}),
-        answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict), conditional=True,
+        answer=Endpoint, errors=(EndpointUrlForbidden, NotFound, Conflict, NotConfigured), conditional=True,
     ),
     Operation(
         "DELETE", "/v1/endpoints/{id}", delete, "Delete an endpoint", _WRITE,

@@ -5,7 +5,7 @@ objects, as the RFCs have them, so that their libraries work here.
 """
 
 import base64
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from hub.core.errors import Forbidden, Unauthenticated
 from hub.store.api_keys import ApiKey
 from hub.store.grants import Issued
+from hub.web.accept import JSON, PROBLEM
 from hub.web.auth import CLIENT
 from hub.web.http import content_type
 from hub.web.operation import Body, Call, Operation
@@ -156,13 +157,31 @@ def _body(fields: dict[str, str]) -> Body[bytes]:
     return Body(bytes, media=None, limit=16 * 1024, parse=_raw, example=fields, form=schema)
 
 
+def _refusal(*codes: str) -> dict[str, Any]:
+    """The RFC's shape; what the hub itself refuses, such as a query, has the hub's."""
+    own = {"error": {"enum": list(codes)}, "error_description": {"type": "string"}}
+    hubs = {"success": {"const": False}, "error": {"$ref": "#/components/schemas/ErrorBody"}}
+    shapes = [{"type": "object", "required": list(fields), "properties": fields} for fields in (own, hubs)]
+    content = {
+        JSON: {"schema": {"oneOf": shapes}, "example": {"error": codes[0], "error_description": "why, in words"}},
+        PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}},
+    }
+    return {"description": "Refused (RFC 6749, section 5.2).", "content": content}
+
+
+_REFUSALS: Final = {
+    "400": _refusal("invalid_request", "invalid_grant", "invalid_scope", "unauthorized_client",
+                    "unsupported_grant_type"),
+    "401": _refusal("invalid_client"),
+}  # fmt: skip
 operations = (
     Operation(
         "POST", "/v1/oauth/token", token, "Get an access token", CLIENT,
-        body=_body({"grant_type": "client_credentials"}), answer=AccessToken, media="application/json", keyed=False,
+        body=_body({"grant_type": "client_credentials"}), answer=AccessToken, media=JSON, keyed=False,
+        more_answers=_REFUSALS,
     ),
     Operation(
         "POST", "/v1/oauth/revoke", revoke, "Revoke an access or refresh token", CLIENT,
-        body=_body({"token": "a-refresh-token"}), keyed=False,
+        body=_body({"token": "a-refresh-token"}), keyed=False, more_answers=_REFUSALS,
     ),
 )  # fmt: skip

@@ -212,7 +212,8 @@ def _success(operation: Operation, operations: Sequence[Operation], types: _Type
     names += ["Idempotency-Replay"] if operation.keyed else []
     made: Json = {"description": operation.summary + ".", "headers": _headers(*names)}
     if operation.media is not None:
-        schema = types.of(operation.answer) if operation.answer is not None else {"type": "string"}
+        plain = {"type": "object" if operation.media == JSON else "string"}
+        schema = plain if operation.answer is None else types.of(operation.answer)
         made["content"] = {operation.media: {"schema": schema}}
     elif operation.answer is not None:
         made["content"] = {JSON: {"schema": _envelope(operation, types)}}

@@ -1,6 +1,7 @@
 """A web process ends: asked to, or not. Nobody misses an event, and nobody holds it up."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import time
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from hub.web.server import DRAIN_SECONDS
 from tests.support.hub import KEY, Hub, publish
 from tests.support.live import SseClient, WsClient
 from tests.support.waiting import eventually
@@ -51,6 +53,25 @@ async def test_sigterm_closes_each_connection_properly_and_exits_zero(hub: Hub, 
         async with WsClient.open(hub, index=1) as again:
             assert (await again.join("room.a", after=sent["cursor"]))["recovered"] is True
             assert (await again.next("event"))["event"]["data"] == 2
+
+
+async def test_closes_are_staggered_and_each_client_gets_a_time_of_its_own_to_come_back(hub: Hub) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(WsClient.open(hub)) for _ in range(60)]
+
+        async def closed(ws: WsClient) -> tuple[float, int]:
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.connection.recv()
+            assert closed.value.rcvd is not None
+            return time.monotonic(), int(closed.value.rcvd.reason.removeprefix("retry="))
+
+        hub.webs[0].signal(signal.SIGTERM)
+        told = await asyncio.gather(*map(closed, sockets))
+    moments, pauses = sorted(at for at, _ in told), {pause for _, pause in told}
+    assert moments[-1] - moments[0] > 0.8 * DRAIN_SECONDS
+    assert moments[len(moments) // 2] - moments[0] > 0.3 * DRAIN_SECONDS, "half of them in the first half"
+    assert len(pauses) > 40
+    assert min(pauses) < 1000 < 2000 < max(pauses)
 
 
 async def test_readiness_falls_first_while_everything_goes_on() -> None:

@@ -6,11 +6,11 @@ import json
 import resource
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support.bystander import Bystander, late, resident
+from tests.support.bystander import Bystander, descriptors, late, resident
 from tests.support.hub import Hub, auth, publish
 from tests.support.live import SseClient, WsClient
 from tests.support.raw_ws import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawWs, frame, request, say
@@ -212,10 +212,9 @@ async def _counts_connections(hub: Hub, topic: str) -> None:
 
 async def test_a_flood_of_half_open_handshakes_past_all_descriptors_costs_the_others_nothing(topic: str) -> None:
     """What can't be accepted waits in the kernel or is refused there; who is connected goes on; no log is flooded."""
-    with _few_descriptors(128):
-        hub = Hub()
-        hub.__enter__()
-    try:
+    with Hub() as hub:
+        limit = descriptors(hub) + 100
+        resource.prlimit(hub.webs[0].process.pid, resource.RLIMIT_NOFILE, (limit, limit))
         async with Bystander.of(hub, topic) as bystander:
             before = await bystander.late()
             logged = len(hub.webs[0].log)
@@ -224,22 +223,10 @@ async def test_a_flood_of_half_open_handshakes_past_all_descriptors_costs_the_ot
                     with contextlib.suppress(OSError):
                         sock = flooding.enter_context(socket.create_connection(("127.0.0.1", hub.ports[0]), timeout=2))
                         sock.sendall(request(**auth())[:-2])
+                await eventually(lambda: descriptors(hub) >= limit - 1, "no descriptor is left")
                 assert late([await bystander.takes() for _ in range(50)]) < before + SLACK
                 said = [line for line in hub.webs[0].log[logged:].splitlines() if "/v1/events" not in line]
                 assert len(said) <= 5, said[:5]
             await eventually(hub.is_ready, "new connections are served again")
             async with WsClient.open(hub) as ws:
                 await ws.join(topic)
-    finally:
-        hub.__exit__(None, None, None)
-
-
-@contextlib.contextmanager
-def _few_descriptors(count: int) -> Generator[None]:
-    """What is started meanwhile may have only so many files and sockets open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -182,6 +182,11 @@ async def test_a_wrong_parameter_is_refused_by_name(client: httpx.AsyncClient, q
     assert (response.status_code, response.json()["error"]["details"][0]["field"]) == (400, field)
 
 
+async def test_a_wrong_accept_is_refused_at_once(client: httpx.AsyncClient, topic: str) -> None:
+    wrong = await client.get(f"/v1/poll?topic={topic}", headers={"accept": "text/event-stream"}, timeout=3)
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (406, "NOT_ACCEPTABLE")
+
+
 async def test_head_is_answered_at_once(client: httpx.AsyncClient, topic: str) -> None:
     head = await client.head(f"/v1/poll?topic={topic}", timeout=3)
     assert (head.status_code, head.headers["content-type"]) == (200, "application/json")

@@ -4,8 +4,8 @@
 |---|---|---|
 | one sequencer | join between slices; leave, loss, notice amid a fan-out | unit/test_turn |
 | log order per connection | several rooms on one connection | e2e/test_websocket; test_live_model |
-| fast or slow | | chaos/test_drain: stops reading; e2e/test_rfc6455 |
-| replay | held while the window moves, the log is trimmed, the epoch changes; rejoins | test_live_model |
+| fast or slow | | unit/test_slice; unit/test_connection: TLS; chaos/test_drain: stops reading; e2e/test_rfc6455 |
+| replay | held while the window moves, the log is trimmed, the epoch changes; rejoins; the budget | test_live_model |
 | cursors | heartbeats amid fan-out and replay; ahead of the tail; partitions not named | e2e/test_stream: precedence |
 | epoch | during a replay; noticed by another; store away amid the check | chaos/test_store_lost; test_log |
 | frames | replayed and live bytes are the same | unit/test_frames; e2e/test_stream |
@@ -24,6 +24,7 @@ from hub.core import cursor as cursors
 from hub.core.cursor import START, Position
 from hub.core.errors import StoreUnavailable
 from hub.live import pulse
+from hub.live import replay as replays
 from hub.live import slice as slices
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
@@ -257,6 +258,24 @@ async def test_replayed_bytes_are_those_that_went_out_live(one: Process) -> None
         late = Client().open(one)
         await late.join(one, "a.*", begin)
         assert late.of("event") == live.of("event")
+
+
+async def test_a_replay_of_a_pattern_looks_at_no_more_of_the_log_than_its_budget(
+    one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "SCAN_BUDGET", 250)
+    before = (await one.publish("b.y", "first")).cursor
+    await one.publish_all([("b.y", n) for n in range(400)])
+    await one.publish("a.x", 400)
+    await eventually(lambda: one.gateway.cursor() > before and len(one.gateway.window) == 10, "it is all read")
+    wide, narrow = Client().open(one), Client().open(one)
+    await wide.join(one, "a.*", before)
+    await narrow.join(one, "a.x", before)  # a topic has its own index, and no such limit
+    await one.publish("a.x", 401)
+    await eventually(lambda: wide.data() == [401] and narrow.data() == [400, 401], "both are live")
+    (gap,) = wide.of("gap")
+    assert gap["from"] < gap["to"]
+    assert narrow.of("gap") == []
 
 
 # -- cursors -----------------------------------------------------------------------------------------------------------

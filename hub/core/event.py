@@ -1,7 +1,9 @@
 """Events: what a publisher may send, and the envelope that is built once and carried verbatim from then on."""
 
+import itertools
 import random
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -15,7 +17,8 @@ from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_
 MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
-_LOW_62: Final = (1 << 62) - 1
+_LOW_61: Final = (1 << 61) - 1
+"""What is drawn of the last 62 bits; the first of them is left to the counting."""
 _ID = re.compile(r"[!-~]{1,255}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}")
 _ATTRIBUTES = frozenset(("id", "type", "source", "subject", "time", "timestamp", "topic", "data", "dataschema",
@@ -136,17 +139,27 @@ def seal(item: EventInput, *, id: str, timestamp: str, max_bytes: int, prefix: s
     return Event(id, item.topic, item.type, timestamp, body, item.ephemeral, carried)
 
 
-def new_id(now_ms: int) -> str:
-    """A fresh event id: `evt_` and a UUIDv7 (RFC 9562, section 5.7), so ids sort by time."""
+def new_ids(now_ms: int) -> Iterator[str]:
+    """Fresh event ids without end: `evt_` and a UUIDv7 (RFC 9562, section 5.7), so ids sort by time.
+
+    The first is drawn, and each further one counts on from there (section 6.2), so a batch's sort in its order too.
+    """
     # Once per event, so without uuid.uuid4 and its call of the system: an id must be unique, not secret.
     bits = random.getrandbits(74)
-    return f"evt_{now_ms << 80 | 0x7 << 76 | bits >> 62 << 64 | 0x2 << 62 | bits & _LOW_62:032x}"
+    head = f"evt_{now_ms:012x}{0x7000 | bits >> 62:04x}"
+    return map((head + "{:016x}").format, itertools.count(0x2 << 62 | bits & _LOW_61))
 
 
-def derived_id(app: str, idempotency_key: str, index: int) -> str:
-    """The id that an Idempotency-Key stands for, so that a retry after a crash appends nothing twice."""
-    digest = sha256(f"{app}\0{idempotency_key}\0{index}".encode()).hexdigest()
-    return f"evt_{digest[:32]}"
+def new_id(now_ms: int) -> str:
+    """One such id."""
+    return next(new_ids(now_ms))
+
+
+def derived_ids(app: str, idempotency_key: str) -> Iterator[str]:
+    """The ids that an Idempotency-Key stands for, so that a retry after a crash appends nothing twice."""
+    for index in itertools.count():
+        digest = sha256(f"{app}\0{idempotency_key}\0{index}".encode()).hexdigest()
+        yield f"evt_{digest[:32]}"
 
 
 @lru_cache(maxsize=64)  # a batch's events and its answer share theirs

@@ -224,17 +224,26 @@ class Gateway:
         sole: dict[Room, list[bytes]] = {}
         mixed: dict[Connection, list[bytes]] = {}
         gathered = Step(sole, mixed, [])
+        reached: dict[int, Position] = {}
         for item in step:
-            cursor = self._advance(item) if isinstance(item, Entry) else None
-            if item.topic.startswith(PREFIX):
+            if is_entry := isinstance(item, Entry):
+                self.window.push(item)
+                reached[item.partition] = item.position
+            rooms = self.rooms.of(item.app, item.topic)
+            is_own = item.topic.startswith(PREFIX)
+            if not rooms and not is_own:  # where most events have no subscriber here, most of the work is this
+                continue
+            cursor = self._advance(reached) if is_entry else None
+            if is_own:
                 self.own.gather(gathered, item.app, item.topic, cursor, item.body)
-            for room in self.rooms.of(item.app, item.topic):
+            for room in rooms:
                 if room.accepts(item.type):
                     frame = room.render(cursor, item.type, item.body)
                     if room.seats:
                         sole.setdefault(room, []).append(frame)
                     for connection in room.others:
                         mixed.setdefault(connection, []).append(frame)
+        self._advance(reached)
         self._moved.set()
         out, delivered = self._slice, 0
         out.begin()
@@ -268,15 +277,15 @@ class Gateway:
             except Exception:
                 logger().exception("notice_failed", kind=notice.kind)
 
-    def _advance(self, entry: Entry) -> bytes:
-        """Move on to an entry as its fan-out begins; returns its cursor."""
-        self.window.push(entry)
-        partition, position = entry.partition, entry.position
-        epoch = self._marks[partition][1]
-        self._marks[partition] = Mark(partition, epoch, *position)
-        # What cursors.encode would give, without its detour over text: this runs once per event.
-        self._texts[partition] = text = b"%x-%x-%x-%x" % (partition, epoch, *position)
-        return text if len(self._texts) == 1 else b"_".join(self._texts)
+    def _advance(self, reached: dict[int, Position]) -> bytes:
+        """Move on to where the fan-out has come, by partition; returns the cursor of there."""
+        for partition, position in reached.items():
+            epoch = self._marks[partition][1]
+            self._marks[partition] = Mark(partition, epoch, *position)
+            # What cursors.encode would give, without its detour over text: this runs once per event.
+            self._texts[partition] = b"%x-%x-%x-%x" % (partition, epoch, *position)
+        reached.clear()
+        return self._texts[0] if len(self._texts) == 1 else b"_".join(self._texts)
 
     async def _reset(self, reset: Reset) -> None:
         """Entries are lost to this process: say so to everyone who follows the partition, and go on behind them."""

@@ -30,7 +30,11 @@ class Window:
     def push(self, entry: Entry) -> None:
         """Add the newest entry; the oldest give way to it."""
         self._entries.append(entry)
-        self._topics.setdefault((entry.app, entry.topic), deque()).append(entry)
+        topic = (entry.app, entry.topic)
+        entries = self._topics.get(topic)
+        if entries is None:
+            self._topics[topic] = entries = deque()
+        entries.append(entry)
         self._bytes += len(entry.body) + _OVERHEAD
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._evict()

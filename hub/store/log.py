@@ -18,9 +18,10 @@ from hub.store.commits import Commits
 from hub.store.connect import Link
 from hub.store.scripts import script
 from hub.store.traffic import Counter
-from hub.store.wire import Arg, Reply
+from hub.store.wire import Reply
 
 PAGE: Final = 500
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -139,16 +140,17 @@ class Log:
         self, app: str, partition: int, events: Sequence[Event], origin: str, claim: tuple[str, str] | None = None
     ) -> list[Appended]:
         names = [keys.log(partition), keys.meta(partition)]
-        args: list[Arg] = [self._retention, ""]
+        fingerprint = ""
         if claim is not None:
             names.append(claim[0])
-            args[1] = claim[1]
+            fingerprint = claim[1]
+        packed: list[tuple[str, str, str, str, str, str]] = []  # the store's MessagePack knows text, but no bytes
         for event in events:
             names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
             own = origin if event.traceparent is None else traced(origin, event.traceparent)
-            args += (app, event.topic, event.type, event.id, event.timestamp, own, event.body)
-        reply = await self._writer.run(script("append"), names, args)
-        head = b"%x-%x-" % (partition, int(reply[0]))
+            packed.append((event.topic, event.type, event.id, event.timestamp, own, event.body.decode()))
+        reply = await self._writer.run(script("append"), names, [self._retention, fingerprint, app, _pack(packed)])
+        head = f"{partition:x}-{int(reply[0]):x}-"
         return [_appended(event, head, line) for event, line in zip(events, reply[1:], strict=True)]
 
     # -- read --------------------------------------------------------------------------------------------------------
@@ -230,15 +232,15 @@ class Log:
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
 
 
-def _appended(event: Event, head: bytes, line: bytes) -> Appended:
+def _appended(event: Event, head: str, line: bytes) -> Appended:
     """What append.lua answers of an event; `head` is how its cursor begins."""
     kind, timestamp, is_duplicate = event.type, event.timestamp, line.startswith(b"=")
     if is_duplicate:
         line, first_timestamp, first_kind = line[1:].split(b" ", 2)
         kind, timestamp = first_kind.decode(), first_timestamp.decode()
-    ms, _, seq = line.partition(b"-")
-    cursor = b"%b%x-%x" % (head, int(ms), int(seq))  # what cursors.encode would give: this runs once per event
-    return Appended(event.id, event.topic, kind, timestamp, cursor.decode(), is_duplicate)
+    ms, seq = line.split(b"-")
+    cursor = f"{head}{int(ms):x}-{int(seq):x}"  # what cursors.encode would give: this runs once per event
+    return Appended(event.id, event.topic, kind, timestamp, cursor, is_duplicate)
 
 
 def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:

@@ -53,15 +53,16 @@ async def publish(call: Call[Given]) -> Any:
     """One event, or an array of up to 1000, which is checked as a whole. It is answered once it is durable."""
     key = None if call.claim is None else call.claim.scope
     given, app, now, most = call.body, call.app, now_ms(), call.resources.settings.max_event_bytes
+    ids = events.new_ids(now) if key is None else events.derived_ids(app, key)
     built = [
         events.build(
             item,
-            id=_id(item, app, key, index, now),
+            id=own if item.id is None else item.id,
             now_ms=now,
             max_bytes=most,
             prefix=f"[{index}]." if given.is_batch else "",
         )
-        for index, item in enumerate(given.items)
+        for index, (item, own) in enumerate(zip(given.items, ids, strict=False))
     ]
     if call.principal.publish is not None:
         for event in built:
@@ -122,12 +123,6 @@ async def publish_all(
         metrics.PUBLISHED_EPHEMERAL.inc(len(built) - len(lasting))
     appended = iter(done)
     return [_ephemeral(event, not is_new) if event.ephemeral else _answer(next(appended)) for event in built]
-
-
-def _id(item: EventInput, app: str, key: str | None, index: int, now: int) -> str:
-    if item.id is not None:
-        return item.id
-    return events.new_id(now) if key is None else events.derived_id(app, key, index)
 
 
 def _answer(appended: Appended) -> Published:

@@ -59,7 +59,7 @@ async def test_whichever_process_is_scraped_answers_for_all_of_them(served: tupl
     _, url = served
     async with Receiver() as site, httpx.AsyncClient(base_url=url, headers=auth(), timeout=10) as client:
         site.answers["/hook"] = [answer(500, b"no")]
-        # The address is printed as soon as it is answered at; a process that begins later fans out only what comes then.
+        # The address is printed once it is answered at; a process that begins later fans out only what comes then.
         await eventually(lambda: scrape(url).total("hub_tail_up") == 3, "all web processes read the log")
         made = await client.post("/v1/endpoints", json={"url": site.url(), "topics": ["metrics.*"]})
         endpoint = made.json()["data"]["id"]

@@ -1,6 +1,7 @@
 """Events: the rules for their times, depth, size and ids."""
 
 import contextlib
+import itertools
 import json
 import re
 import tracemalloc
@@ -154,17 +155,27 @@ def test_fresh_ids_differ_and_sort_by_time() -> None:
     assert len({events.new_id(NOW) for _ in range(1000)}) == 1000
 
 
+def test_the_fresh_ids_of_a_batch_are_uuids_that_sort_in_its_order() -> None:
+    ids = list(itertools.islice(events.new_ids(NOW), 1000))
+    assert ids == sorted(set(ids))
+    assert {(uuid.UUID(one[4:]).version, uuid.UUID(one[4:]).variant) for one in ids} == {(7, uuid.RFC_4122)}
+
+
+def derived(app: str, key: str, index: int) -> str:
+    return next(itertools.islice(events.derived_ids(app, key), index, None))
+
+
 def test_a_derived_id_depends_on_each_of_its_parts_and_on_nothing_else() -> None:
     parts = [("a", "k", 0), ("b", "k", 0), ("a", "l", 0), ("a", "k", 1), ("ak", "", 0), ("a", "k1", 0), ("a", "k", 10)]
-    ids = [events.derived_id(*part) for part in parts]
+    ids = [derived(*part) for part in parts]
     assert len(set(ids)) == len(parts)
-    assert ids == [events.derived_id(*part) for part in parts]
+    assert ids == [derived(*part) for part in parts]
     assert all(re.fullmatch(r"evt_[0-9a-f]{32}", value) for value in ids)
 
 
 def test_a_derived_id_is_the_same_in_every_version() -> None:
     # A retry that meets the next version of the hub must still find what the last one appended.
-    assert events.derived_id("default", "key-1", 0) == "evt_e4e4cc6fdd1e536fcb9b91b6c73bd214"
+    assert derived("default", "key-1", 0) == "evt_e4e4cc6fdd1e536fcb9b91b6c73bd214"
 
 
 @given(st.integers(0, 4_102_444_800_000))

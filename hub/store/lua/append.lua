@@ -1,8 +1,9 @@
 #!lua
 -- Appends events to one partition's log, each once per (app, topic, id) within the retention.
 -- KEYS: log, meta, the request (only with a fingerprint), then per event: seen (hash by event id), topic index (stream)
--- ARGV: retention in seconds, fingerprint of an Idempotency-Key's request (empty: none), then per event: app, topic,
---   type, id, timestamp, request id, body
+-- ARGV: retention in seconds, fingerprint of an Idempotency-Key's request (empty: none), app, and the events in
+--   MessagePack, which costs a caller with a batch less than arguments do: an array of arrays of topic, type, id,
+--   timestamp, origin, body
 -- Returns: epoch, then per event its position; of one that was there already `=position timestamp type`, the first's.
 -- Errors: LOGFULL while the janitor holds the log for full; REUSED where the request's fingerprint is another. Nothing is
 -- appended then.
@@ -24,17 +25,17 @@ if state[3] ~= retention then
   if tonumber(state[3] or '0') < tonumber(retention) then redis.call('HSET', meta, 'indexed', store_ms()) end
   redis.call('HSET', meta, 'retention', retention)
 end
-for n = 0, (#KEYS - before) / 2 - 1 do
-  local seen, index, a = KEYS[before + 1 + 2 * n], KEYS[before + 2 + 2 * n], 3 + 7 * n
-  local topic = ARGV[a + 1]
+local app = ARGV[3]
+for n, event in ipairs(cmsgpack.unpack(ARGV[4])) do
+  local seen, index = KEYS[before + 2 * n - 1], KEYS[before + 2 * n]
+  local topic, kind, event_id, timestamp, origin, body = unpack(event)
   local first = redis.call('HGET', seen, topic)
   if first then
     out[#out + 1] = '=' .. first
   else
-    local id = redis.call('XADD', log, '*', 'a', ARGV[a], 't', topic, 'y', ARGV[a + 2], 'i', ARGV[a + 3],
-      'r', ARGV[a + 5], 'e', ARGV[a + 6])
+    local id = redis.call('XADD', log, '*', 'a', app, 't', topic, 'y', kind, 'i', event_id, 'r', origin, 'e', body)
     local ms = string.match(id, '^%d+')
-    redis.call('HSET', seen, topic, id .. ' ' .. ARGV[a + 4] .. ' ' .. ARGV[a + 2])
+    redis.call('HSET', seen, topic, id .. ' ' .. timestamp .. ' ' .. kind)
     -- An index that refuses names entries of a log that was lost (its last id is ahead of this log's): it begins again.
     local added = redis.pcall('XADD', index, 'MINID', '~', state[2] or '0', id, 'p', '')
     if type(added) == 'table' then

@@ -77,6 +77,7 @@ from hub.web import (
 from hub.web.application import Application
 from hub.web.auditing import Auditing
 from hub.web.context import Context
+from hub.web.door import Door
 from hub.web.idempotency import idempotency
 from hub.web.jwks import Jwks
 from hub.web.limiting import RateLimits, check_routes
@@ -174,10 +175,12 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         await catalogue.look()
         endpoints_store = Endpoints(link, settings, log)
         reaper = Reaper(tenants, keys, endpoints_store, catalogue)
+        door = Door(settings.shed_lag)
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
                      catalogue, quota, counter, Janitor(link, settings),
+                     catalogue, quota, door, Janitor(link, settings),
                      Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)
@@ -207,6 +210,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             readings=Readings(link, settings),
             requests=Requests(link, settings.secret_key, settings.partitions),
             audit=Audit(link, settings.audit_retention),
+            door=door,
         )
         await group.open()
         stack.push_async_callback(group.close)

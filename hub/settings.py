@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     io_uring: str
     plans: Mapping[str, Plan]
     limits_fail: str
+    shed_lag: float | None
     trusted_proxies: tuple[Network, ...]
     drain_wait: float
     audit_retention: int
@@ -100,6 +101,10 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _lag(text: str) -> float | None:
+    return None if text == "off" else _seconds(0.01, 10)(text)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -251,6 +256,7 @@ SETTINGS: Final = (
     Setting("HUB_IO_URING", "io_uring", "auto", _one_of("auto", "off"), "auto or off"),
     Setting("HUB_PLANS", "plans", "", parse_plans, GRAMMAR + "; empty: no limits"),
     Setting("HUB_LIMITS_FAIL", "limits_fail", "open", _one_of("open", "closed"), "open or closed"),
+    Setting("HUB_SHED_LAG", "shed_lag", "0.05", _lag, "0.01 to 10 seconds, or off"),
     Setting("HUB_TRUSTED_PROXIES", "trusted_proxies", "", _networks,
             "networks such as 10.1.0.0/16 or fd00::/8, comma-separated"),
     Setting("HUB_DRAIN_WAIT", "drain_wait", "1", _seconds(0, 300), "0 to 300 seconds"),

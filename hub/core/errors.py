@@ -326,6 +326,27 @@ class StoreUnavailable(HubError):
     retry_after = 1
 
 
+class Overloaded(HubError):
+    """More comes than this web process can serve, so it refuses what would only wait ([limits.md](limits.md)). Nothing
+    of the request was carried out. Retry after `Retry-After`, which differs from answer to answer, so that not all come
+    back at once. Live connections and deliveries go on. The operator adds web processes, or limits who asks so much.
+    """
+
+    code = "OVERLOADED"
+    title = "more requests come than can be served"
+    mend = "retry after `Retry-After`, with growing pauses"
+    status = 503
+    close_code = 1013
+    retry_after = 1
+
+    @classmethod
+    def now(cls, retry_after: int = 1) -> "Overloaded":
+        """What every refused request is told."""
+        error = cls("This process has more requests than it can serve; nothing of this one was carried out")
+        error.retry_after = retry_after
+        return error
+
+
 class LogFull(HubError):
     """The store or the log (`HUB_LOG_MAX_BYTES`) is nearly full, so that nothing more is accepted, while what was
     accepted goes on being delivered. Retry after `Retry-After`. The operator gives the store more room, shortens

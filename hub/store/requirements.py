@@ -62,7 +62,7 @@ def store_patience() -> AsyncRetrying:
     """Tries again while the store can't be reached, for STORE_WITHIN; the log says that it waits, and for what."""
     return AsyncRetrying(
         retry=retry_if_exception_type(StoreUnavailable),
-        wait=wait_exponential_jitter(0.1, 2),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2),
         stop=stop_after_delay(STORE_WITHIN),
         before_sleep=_say_once,
         reraise=True,

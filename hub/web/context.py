@@ -29,6 +29,7 @@ from hub.store.requests import Requests
 from hub.store.revocations import Revocations
 from hub.store.samples import Samples
 from hub.store.tickets import Tickets
+from hub.web.door import Door
 from hub.web.tokens import Tokens
 
 
@@ -58,6 +59,7 @@ class Context(msgspec.Struct, frozen=True):
     readings: Readings
     requests: Requests
     audit: Audit
+    door: Door
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -15,6 +15,7 @@ from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.core.opaque import hide
 from hub.telemetry import logger
+from hub.web.door import REFUSED
 from hub.web.exchange import Writer, join
 from hub.web.http import Lines, broken, failed
 from hub.web.incoming import Incoming, NamedHeaders
@@ -134,7 +135,7 @@ class _Trip:
 
     def end(self) -> None:
         scope = self._scope
-        if scope["path"] in _QUIET:
+        if scope["path"] in _QUIET or REFUSED in scope["state"]:
             return
         say = logger().info if self._status < 500 else logger().warning
         say("request", method=scope.get("method", "WS"), path=hide(scope["path"]), status=self._status,

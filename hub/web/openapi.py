@@ -14,6 +14,7 @@ from hub.core.errors import (
     InvalidJson,
     KeysUnavailable,
     NotAcceptable,
+    Overloaded,
     PayloadTooLarge,
     PreconditionFailed,
     RateLimited,
@@ -33,7 +34,9 @@ from hub.web.operation import KEYED_ERRORS, Operation
 Json: TypeAlias = dict[str, Any]
 FORM: Final = "application/x-www-form-urlencoded"
 REF: Final = "#/components/schemas/{name}"
-_ALWAYS: Final = (Invalid, VersionUnknown, RateLimited, NotAcceptable, VersionGone, HubError, StoreUnavailable)
+_ALWAYS: Final = (
+    Invalid, VersionUnknown, RateLimited, NotAcceptable, VersionGone, HubError, StoreUnavailable, Overloaded,
+)  # fmt: skip
 _PLACEHOLDER: Final = re.compile(r"{([a-z_]+)(?::[a-z]+)?}")
 _SMALL: Final = {"a", "an", "the", "is", "can", "of", "what", "who", "to", "s", "in", "for", "by", "it"}
 

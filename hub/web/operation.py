@@ -4,6 +4,7 @@ A request passes authenticate → limit → read → idempotency → decode → 
 else, so a handler holds only what its operation is about, and the documents are made from the same declarations.
 """
 
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from hub.core.errors import (
     Invalid,
     MethodNotAllowed,
     NotAcceptable,
+    Overloaded,
     PreconditionFailed,
     RequestInProgress,
     Unauthenticated,
@@ -31,6 +33,7 @@ from hub.store.requests import Claim
 from hub.web.accept import JSON, PROBLEM, choose
 from hub.web.auth import Credential
 from hub.web.context import Context, context
+from hub.web.door import LONGEST_WAIT, REFUSED
 from hub.web.http import MAX_BODY, Page, broken, encode, failed, ok, read_body
 from hub.web.incoming import Incoming
 from hub.web.query import Param, check_query, text
@@ -269,6 +272,8 @@ class Stages:
     async def run(self, call: Call[Any]) -> Response:
         """Take a request through all stages. Raises what they raise."""
         operation, request = call.operation, call.request
+        if REFUSED in request.scope["state"]:
+            raise Overloaded.now(random.randint(1, LONGEST_WAIT))
         try:
             call.caller = await operation.access.check(request)
         except Unauthenticated:

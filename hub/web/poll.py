@@ -19,6 +19,7 @@ from hub.web.auth import LIVE
 from hub.web.events import Event
 from hub.web.http import Page
 from hub.web.operation import Call, Operation
+from hub.web.protocols import EXTENSION, LiveHttp
 from hub.web.selection import TOPICS, TYPES, selection
 
 WAIT: Final = 25.0
@@ -41,6 +42,9 @@ async def poll(call: Call[None]) -> Page | Response:
         return Response(headers={"cache-control": "no-store"}, media_type="application/json")
     gateway = resources.gateway
     await gateway.take_seat(principal.app)
+    raw = request.scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(raw, LiveHttp):
+        raw.leave()  # from here on it waits, which is no work
     connection = Polling(limit)
     gateway.admit(connection, principal)
     gateway.add(connection)

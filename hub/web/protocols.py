@@ -8,7 +8,9 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from hub.core.valve import Valve
 from hub.web.context import Context
+from hub.web.door import REFUSED, Turned
 from hub.web.patience import PatientHttp
 from hub.web.slim import Conversation, SlimStream, SlimWebSocket
 
@@ -24,6 +26,22 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket (RFC 6455) until its handshake is done."""
 
     _early = b""
+    _valve: Valve | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._valve = cast("Context", self.app_state["context"]).door.connects
+        self._valve.busy += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        """The handshake is over: what follows is no request in progress."""
+        if self._valve is not None:
+            self._valve.busy -= 1
+            self._valve = None
 
     def handle_connect(self, event: Any) -> None:
         if event.headers.get_all("Sec-WebSocket-Version") != ["13"]:
@@ -52,6 +70,7 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
 
         This object is done then: what uvicorn still does with it at the end of the ASGI call touches nothing.
         """
+        self._leave()
         if self.disconnected or self.transport.is_closing():
             return None
         settings = cast("Context", self.app_state["context"]).settings
@@ -83,7 +102,89 @@ class _HandedOver:
 
 
 class LiveHttp(PatientHttp):
-    """HTTP/1.1, until a response begins that never ends (server-sent events)."""
+    """HTTP/1.1, until a response begins that never ends (server-sent events); see web.door for what it refuses."""
+
+    _valve: Valve | None = None
+    """What counts the request in progress."""
+    _held = b""
+    """What a connection in line has sent."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._door = cast("Context", self.app_state["context"]).door
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.leave()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if (self._door.requests.is_full or self._door.connects.is_full) and self._is_refused(data):
+            return
+        super().data_received(data)
+
+    def _is_refused(self, data: bytes) -> bool:
+        if self._head_bytes or self._awaited == "body" or not self._idle:
+            return False  # amid a request; it was let in, or is told in full
+        turned = self._door.turns_away(data)
+        if turned is None:
+            return False
+        self._unset_keepalive_if_required()
+        if not self._door.may_answer():
+            self._awaited = None
+            self._held = data
+            self.flow.pause_reading()
+            self._door.stand_in_line(self)
+        elif self.flow.write_paused:  # who asks on and on and reads no answer
+            self.transport.abort()
+        else:
+            self._await_head()
+            self.transport.write(self._door.answer(turned))
+            if not turned.keeps:
+                self.transport.close()
+        return True
+
+    def look_again(self) -> None:
+        """Judge what was held once more, now that there is budget or even room."""
+        data, self._held = self._held, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._await_head()
+            self.data_received(data)
+
+    def leave(self) -> None:
+        """The request is no longer in progress: it ended, or only waits from now on."""
+        if self._valve is not None:
+            self._valve.busy -= 1
+            self._valve = None
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is before or self._valve is not None:  # a handshake; or one behind another, which run in turn
+            return
+        valve = self._door.valve(self.scope["raw_path"])
+        if valve is None:
+            return
+        if valve.is_full:
+            cast("dict[str, dict[str, Any]]", self.scope)["state"][REFUSED] = True
+            self._door.count(1, valve is self._door.connects)
+        else:
+            valve.busy += 1
+            self._valve = valve
+
+    def on_response_complete(self) -> None:
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if is_last:
+            self.leave()
+
+    def handle_websocket_upgrade(self) -> None:
+        if self._door.connects.is_full:
+            self.forget()
+            self.transport.write(self._door.answer(Turned(1, live=True, keeps=False)))
+            self.transport.close()
+        else:
+            super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -97,6 +198,7 @@ class LiveHttp(PatientHttp):
         if self.cycle.disconnected or self.transport.is_closing():
             return None
         self.forget()
+        self.leave()
         slim = SlimStream(self.transport, cast("set[Any]", self.connections))
         self.connections.discard(self)
         self.transport.set_protocol(slim)

@@ -8,7 +8,7 @@ from typing import Final
 from hub.core import cursor as cursors
 from hub.core import event as events
 from hub.core.claims import Principal
-from hub.core.errors import Forbidden, HubError, Invalid, Unauthenticated
+from hub.core.errors import Forbidden, HubError, Invalid, Overloaded, Unauthenticated
 from hub.core.event import EventInput
 from hub.core.frames import close_reason
 from hub.core.topics import check_pattern, check_topic, check_type_pattern, is_pattern, user_topic
@@ -224,7 +224,15 @@ class Session:
         self._principal.require_publish(built.topic)
         if self._resources.catalogue.has(self._principal.app):
             await check_types(self._resources, self._principal.app, [item])
-        (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
+        valve = self._resources.door.requests
+        if valve.is_full:
+            self._resources.door.count(1, live=False)
+            raise Overloaded.now()
+        valve.busy += 1
+        try:
+            (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
+        finally:
+            valve.busy -= 1
         self._answer("ack", message.ref, id=done.id, cursor=done.cursor, duplicate=done.duplicate or None)
 
     async def _authenticate(self, message: Authenticate) -> None:

@@ -1,0 +1,202 @@
+"""Load shedding: what a web process does when more requests come than it can serve.
+
+What can't be served is refused at the door, before it costs anything but the parsing of its head: 503 `OVERLOADED`
+with a `Retry-After` that differs from answer to answer. Health and metrics always pass. Refusing costs too, so there is
+a budget for it; whoever comes beyond that stands in line, unread, and is looked at again a moment later.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from typing import Final, NamedTuple, Protocol
+
+import httptools
+
+from hub import metrics
+from hub.core.errors import Overloaded
+from hub.core.event import now_text
+from hub.core.valve import Valve
+from hub.telemetry import logger
+from hub.web.http import ErrorBody, encode, now_ms
+
+TICK: Final = 0.025
+REFUSALS: Final = 200
+"""That are answered per tick: 8,000 a second, a tenth of a core."""
+SHED_AFTER: Final = 0.5
+"""Seconds that the loop must have been late before requests are refused."""
+LIVE_SHED_AFTER: Final = 3.0
+"""The same for live connections: when a balancer goes down all come back at once, and each costs but once."""
+NEVER_SHED: Final = (b"/health/live", b"/health/ready", b"/metrics")
+REFUSED: Final = "refused"
+"""In the state of a request that came when the door was full, and that had to be read in full."""
+LONGEST_WAIT: Final = 4
+"""Seconds in `Retry-After`, at most; at least 1."""
+_LIVE: Final = (b"/v1/stream", b"/v1/ws")
+_HEAD: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: %d\r\n"
+    b"x-request-id: req_%b%08x\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
+)
+
+
+class Waiting(Protocol):
+    """A connection that stands in line, unread."""
+
+    def look_again(self) -> None: ...
+
+
+class _Peek:
+    """What a read holds, parsed without building a request: headers and bodies call nothing here."""
+
+    __slots__ = ("begun", "complete", "keeps", "parser", "url")
+
+    def __init__(self) -> None:
+        self.begun = self.complete = 0
+        self.keeps = True
+        self.url = b""
+        self.parser = httptools.HttpRequestParser(self)
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_message_complete(self) -> None:
+        self.complete += 1
+        self.keeps = self.parser.should_keep_alive()  # which it forgets right after this
+
+
+class Turned(NamedTuple):
+    """Whole requests that are to be refused: how many, whether for a live connection, and whether theirs goes on."""
+
+    requests: int
+    live: bool
+    keeps: bool
+
+
+class Door:
+    """One process's admission. `target` is how late its event loop may run, in seconds; None refuses nobody."""
+
+    def __init__(self, target: float | None) -> None:
+        self._target = target
+        self.requests = Valve(target or 1.0, SHED_AFTER)
+        self.connects = Valve(target or 1.0, LIVE_SHED_AFTER)
+        self._line: deque[Waiting] = deque()
+        self._left = REFUSALS
+        self._refused = {False: 0, True: 0}
+        self._cheaply = 0
+        self._unlogged = 0
+        self._log_at = 0.0
+        self._renew()
+
+    def valve(self, path: bytes) -> Valve | None:
+        """What counts a request to this path; None for what always passes."""
+        if path in NEVER_SHED:
+            return None
+        return self.connects if path in _LIVE else self.requests
+
+    def turns_away(self, data: bytes) -> Turned | None:
+        """What to refuse of a read that begins with a request; None where some of it may pass, or must be read in full.
+
+        It holds whole requests then, and nothing else.
+        """
+        if b"rigin: " in data:  # a page's, which only sees an answer with CORS headers: the full way adds them
+            return None
+        peek = _Peek()
+        upgrades = False
+        try:
+            peek.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            upgrades = True
+        except httptools.HttpParserError:
+            return None
+        finally:
+            del peek.parser  # the two hold each other
+        whole = peek.complete == peek.begun > 0
+        if not whole or b"HEAD /" in data or (peek.complete > 1 and any(path in data for path in NEVER_SHED)):
+            return None
+        path = peek.url.partition(b"?")[0]
+        valve = self.valve(path)
+        if valve is None or not valve.is_full:
+            return None
+        live = valve is self.connects
+        return Turned(peek.complete, live, keeps=peek.keeps and not upgrades)
+
+    def may_answer(self) -> bool:
+        """Whether there is budget for another refusal now; who gets none stands in line."""
+        self._left -= 1
+        return self._left >= 0
+
+    @property
+    def in_line(self) -> int:
+        return len(self._line)
+
+    def stand_in_line(self, who: Waiting) -> None:
+        """Look at a connection again when there is budget."""
+        self._line.append(who)
+
+    def count(self, count: int, live: bool) -> None:
+        """Count what was refused."""
+        self._refused[live] += count
+        self._unlogged += count
+
+    def answer(self, turned: Turned) -> bytes:
+        """The refusals, each with its own `Retry-After` and id."""
+        self.count(turned.requests, turned.live)
+        self._cheaply += turned.requests
+        last = self._one(b"" if turned.keeps else b"connection: close\r\n")
+        return b"".join((*(self._one(b"") for _ in range(turned.requests - 1)), last))
+
+    def _one(self, connection: bytes) -> bytes:
+        number, prefix = random.getrandbits(32), self._prefix
+        wait = 1 + number % LONGEST_WAIT
+        return _HEAD % (self._length, wait, prefix, number, connection, self._body % (prefix, number))
+
+    def _renew(self) -> None:
+        """Write the answer anew, with the time and another prefix of ids."""
+        self._prefix = b"%016x" % random.getrandbits(64)
+        error = Overloaded.now()
+        shown = ErrorBody(error.code, error.message, [], error.mend, f"/docs/errors/{error.code}")
+        meta = {"request_id": "req_ID", "timestamp": now_text(now_ms())}
+        body = encode({"success": False, "error": shown, "meta": meta}).replace(b"%", b"%%")
+        self._body = body.replace(b"req_ID", b"req_%b%08x")
+        self._length = len(self._body % (self._prefix, 0))
+
+    async def run(self) -> None:
+        """Measure how late the loop is, and do all that needn't be done for each request."""
+        while True:
+            due = time.monotonic() + TICK
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            self.tick(max(0.0, now - due), now)
+
+    def tick(self, lag: float, now: float) -> None:
+        """The loop came `lag` late to this."""
+        metrics.LOOP_LAG_SECONDS.observe(lag)
+        metrics.REQUESTS_IN_PROGRESS.set(self.requests.busy + self.connects.busy)
+        if self._target is not None:
+            self.requests.observe(lag, now)
+            self.connects.observe(lag, now)
+        if self._unlogged or self._line:
+            self._renew()
+            self._tell(lag, now)
+        self._left = REFUSALS
+        for _ in range(len(self._line)):
+            if self._left <= 0:
+                break
+            self._line.popleft().look_again()
+
+    def _tell(self, lag: float, now: float) -> None:
+        for live, count in self._refused.items():
+            if count:
+                metrics.SHED.labels("connect" if live else "request").inc(count)
+                self._refused[live] = 0
+        if self._cheaply:
+            metrics.ERRORS.labels(Overloaded.code).inc(self._cheaply)
+            self._cheaply = 0
+        if self._unlogged and now >= self._log_at:
+            logger().warning("requests_refused", count=self._unlogged, in_progress=self.requests.busy,
+                             connecting=self.connects.busy, lag_ms=round(lag * 1000))  # fmt: skip
+            self._unlogged = 0
+            self._log_at = now + 1.0

@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TEST_STORE ?= /usr/bin/redis-server
 
-.PHONY: setup run demo test test-clients test-redis soak fuzz lint types contracts check bench bench-webhooks bench-storm clean
+.PHONY: setup run demo test test-clients test-redis soak fuzz lint types contracts check bench bench-webhooks bench-storm bench-overload clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -63,6 +63,9 @@ bench-webhooks: $(STAMP) ## webhook deliveries beside a plain loop; rewrites the
 
 bench-storm: $(STAMP) ## 5,000 clients are cut at once and come back
 	$(BIN)/python -m bench.storm
+
+bench-overload: $(STAMP) ## a web process at 10 times its capacity; rewrites its part of BENCHMARKS.md
+	$(BIN)/python -m bench.overload --write
 
 clean:
 	rm -rf .venv .hub build *.egg-info

@@ -1,6 +1,6 @@
 """What a web process does at 10 × the load it can serve: to its callers, and to those who only stand by.
 
-    python -m bench.overload [--seconds 8] [--factor 10] [--lag 0.05] [--write]
+    python -m bench.overload [--seconds 12] [--factor 10] [--lag 0.05] [--write]
 
 Prints a table, and with --write puts it into BENCHMARKS.md. bench/README.md says how to read it. Exits with 1 when an
 event that was answered 202 isn't in the log, or a request was answered by something else than 2xx or 503.
@@ -162,7 +162,8 @@ def late(samples: list[float]) -> float:
 
 
 HEAD: Final = ("load", "offered/s", "accepted/s", "refused/s", "accepted p50", "p99 ms", "refused p99 ms",
-               "health p99 ms", "live p99 ms", "webhooks/s", "webhook p99 ms", "web process busy")  # fmt: skip
+               "health p99 ms", "live p99 ms", "webhooks/s", "webhook p99 ms", "web process busy",
+        "accepted per CPU second")  # fmt: skip
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -172,16 +173,18 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [row["load"], of("offered_s"), of("accepted_s"), of("refused_s"), of("accepted_p50_ms", ".1f"),
             of("accepted_p99_ms", ".1f"), of("refused_p99_ms", ".1f"), of("health_p99_ms", ".1f"),
             of("live_p99_ms", ".1f"), of("deliveries_s"), of("delivery_p99_ms", ".1f"),
-            of("web_busy", ".0%")]  # fmt: skip
+            of("web_busy", ".0%"), of("per_cpu")]  # fmt: skip
 
 
 def section(rows: list[dict[str, Any]], seconds: float) -> str:
+    for row in rows:
+        row["per_cpu"] = row.get("accepted_s", 0) / row["web_busy"]
     table = [list(HEAD), ["---", *["---:"] * (len(HEAD) - 1)], *map(cells, rows)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in table)
-    share = rows[-1]["accepted_s"] / rows[1]["accepted_s"]
+    share, fair = (rows[-1][name] / rows[1][name] for name in ("accepted_s", "per_cpu"))
     return (
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {seconds:g} s a phase. At {rows[-1]['load']} the web "
-        f"process serves {share:.0%} of its capacity.\n\n{text}"
+        f"process serves {share:.0%} of its capacity, per second of its CPU {fair:.0%}.\n\n{text}"
     )
 
 
@@ -194,7 +197,7 @@ def write(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A web process at many times its capacity (bench/README.md).")
-    parser.add_argument("--seconds", type=float, default=8, help="of each phase (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=12, help="of each phase (%(default)s)")
     parser.add_argument("--factor", type=float, default=10, help="times the capacity (%(default)s)")
     parser.add_argument("--lag", default="0.05", help="HUB_SHED_LAG: seconds, or off (%(default)s)")
     parser.add_argument("--write", action="store_true", help="the table into BENCHMARKS.md")

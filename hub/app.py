@@ -179,8 +179,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
         jwks = Jwks()
         stack.push_async_callback(jwks.close)
         for part in (RevocationWatch(gateway, revocations), Tenancy(gateway, tenants, version), reaper, access,
-                     catalogue, quota, counter, Janitor(link, settings),
-                     catalogue, quota, door, Janitor(link, settings),
+                     catalogue, quota, counter, door, Janitor(link, settings),
                      Census(link, settings.delivery_partitions)):  # fmt: skip
             task = asyncio.create_task(part.run(), name=type(part).__name__)
             stack.push_async_callback(_cancelled, task)

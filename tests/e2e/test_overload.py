@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, cast
 
 import httpx
@@ -61,13 +61,13 @@ class Inside:
         self.door.requests.limit = self.door.connects.limit = NO_LIMIT
 
     @contextlib.asynccontextmanager
-    async def connect(self) -> AsyncIterator[RawWs]:
+    async def connect(self) -> AsyncGenerator[RawWs]:
         async with RawWs.connect(cast("Hub", self)) as raw:
             yield raw
 
     def appended(self) -> int:
         with self.hub.store.client() as store:
-            return cast("int", store.xlen("hub:{p0}:log"))
+            return store.xlen("hub:{p0}:log")
 
 
 @pytest.fixture(scope="module")
@@ -172,19 +172,15 @@ async def test_a_request_that_comes_in_pieces_is_refused_too(web: Inside, cut: i
         web.close()
         raw.send(PUBLISH[:cut])
         await raw.writer.drain()
-        await asyncio.sleep(0)
-        await eventually(lambda: unread(raw) == 0, "the first piece was read")
+        async with web.connect() as other:  # served after it, as this process reads both
+            other.send(LIVE)
+            assert (await answer(other))[0] == 200
         raw.send(PUBLISH[cut:])
         check_refusal(*await answer(raw))
         web.open()
         raw.send(PUBLISH)
         assert (await answer(raw))[0] == 202
     assert web.appended() == before + 1
-
-
-def unread(raw: RawWs) -> int:
-    """Bytes that we sent and the other side's kernel has not acknowledged or its process not read: none when idle."""
-    return cast("asyncio.WriteTransport", raw.writer.transport).get_write_buffer_size()
 
 
 async def test_a_head_request_gets_no_body_and_a_page_the_headers_that_let_it_see_the_error(web: Inside) -> None:
@@ -278,7 +274,7 @@ FLOODERS = 60
 async def test_a_flood_is_refused_in_part_while_health_and_live_events_go_on_and_nothing_accepted_is_lost() -> None:
     with Hub(web=2, HUB_SHED_LAG="0.01") as hub:
         async with hub.client(1) as client:
-            events = [{"topic": "heavy.1", "type": "test.event", "data": "x" * 1000}] * 300
+            events = [{"topic": "heavy.1", "type": "test.event", "data": "x" * 100}] * 50
             assert (await client.post("/v1/events", json=events)).status_code == 202
         stop = asyncio.Event()
         statuses: dict[int, int] = {}
@@ -289,7 +285,7 @@ async def test_a_flood_is_refused_in_part_while_health_and_live_events_go_on_and
                 await eventually(
                     lambda: statuses.get(503, 0) > 100 and len(accepted) > 20, "some are refused, some not", 60
                 )
-                for _ in range(20):
+                for _ in range(10):
                     for path in ("/health/live", "/health/ready"):
                         assert (await probe.get(path)).status_code == 200
                     await bystander.takes()
@@ -321,7 +317,7 @@ class PastTheFlood(Hub):
 async def flood(hub: Hub, number: int, stop: asyncio.Event, statuses: dict[int, int], accepted: list[str]) -> None:
     """Ask on and on, at once after each answer: one in four publishes, the others list much."""
     event = json.dumps({"topic": "flood.1", "type": "test.event", "data": number}).encode()
-    sent = asks("POST /v1/events", event) if number % 4 == 0 else asks("GET /v1/events?topic=heavy.1&limit=300")
+    sent = asks("POST /v1/events", event) if number % 4 == 0 else asks("GET /v1/events?topic=heavy.1&limit=50")
     async with RawWs.connect(hub) as raw:
         while not stop.is_set():
             raw.send(sent)
@@ -333,5 +329,5 @@ async def flood(hub: Hub, number: int, stop: asyncio.Event, statuses: dict[int, 
 
 
 async def served(client: httpx.AsyncClient) -> bool:
-    answers = await asyncio.gather(*(client.get("/v1/keys") for _ in range(20)))
+    answers = await asyncio.gather(*(client.get("/v1/keys") for _ in range(10)))
     return all(one.status_code == 200 for one in answers)

@@ -1,6 +1,7 @@
-"""A deliverer that is held up between its claim and its sending: it sends in time, or gives back."""
+"""A deliverer between claim and sending: held up, it sends in time or gives back; and it lets others go between."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -16,8 +17,10 @@ from hub.store.traffic import Counter
 from tests.support.receiver import Receiver
 from tests.support.webhook_site import ended
 from tests.support.webhooks import Ground
-from workers.deliver import PROMPT, Deliverer
-from workers.sender import Sender
+from workers.deliver import AT_ONCE, PROMPT, Deliverer
+from workers.sender import Answer, Sender
+
+LOCAL = (ip_network("127.0.0.0/8"),)
 
 
 class HeldUp(Queues):
@@ -50,16 +53,53 @@ async def test_only_what_a_rate_limit_counts_has_to_be_sent_promptly(
         assert counted == (0 if limit is None else 1)
 
 
+class Turns(Sender):
+    """A sender that knows how many attempts began in each turn of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__("test", allowed=LOCAL)
+        self.turn = 0
+        self.began: dict[int, int] = defaultdict(int)
+
+    async def send(
+        self, url: str, headers: dict[str, str], body: bytes, timeout: float, method: str = "POST"
+    ) -> Answer:
+        self.began[self.turn] += 1
+        return await super().send(url, headers, body, timeout, method)
+
+    async def count(self) -> None:
+        while True:
+            self.turn += 1
+            await asyncio.sleep(0)
+
+
+async def test_a_claim_of_very_many_leaves_the_loop_to_others_between(link: Link) -> None:
+    ground, sender = Ground(link), Turns()
+    counting = asyncio.create_task(sender.count())
+    queues = Queues(link, partitions=4, retention=3600)
+    async with Receiver() as receiver, _delivering(ground, queues, sender, concurrency=400):
+        ep = await ground.endpoint(url=receiver.url(), max_in_flight=100)
+        await ground.owe(ep, await ground.append(1))
+        await ended(ground, ep, "succeeded")  # from now on it is known for quick
+        await ground.owe(ep, await ground.append(100))
+        await receiver.until(101)
+    counting.cancel()
+    assert sum(sender.began.values()) == 101
+    assert max(sender.began.values()) <= AT_ONCE
+
+
 @asynccontextmanager
-async def _delivering(ground: Ground, queues: Queues) -> AsyncGenerator[None]:
+async def _delivering(
+    ground: Ground, queues: Queues, sender: Sender | None = None, concurrency: int = 10
+) -> AsyncGenerator[None]:
     def nothing(_: Any) -> None: ...
 
-    sender = Sender("test", allowed=(ip_network("127.0.0.0/8"),))
+    sender = sender or Sender("test", allowed=LOCAL)
     deliverer = Deliverer(
         queues,
         sender,
         ground.settings,
-        concurrency=10,
+        concurrency=concurrency,
         nonce="worker",
         counter=Counter(ground.link),
         reported=nothing,

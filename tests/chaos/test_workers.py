@@ -167,7 +167,7 @@ async def test_an_event_that_the_store_refuses_is_passed_and_stops_nobody() -> N
             first, second = await ground.append(2)
             await receiver.until(2, "/good")
             await eventually(lambda: hub.workers[0].log.count('"event passed"') == 2, "both are reported")
-            assert hub.workers[0].log.count('"tries": 5') + hub.workers[0].log.count('"tries":5') == 2
+            assert hub.workers[0].log.count('"tries":5') == 2
             await ground.link.call("DEL", broken)
             (third,) = await ground.append(1)
             await receiver.until(1, "/bad")

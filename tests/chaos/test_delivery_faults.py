@@ -1,4 +1,4 @@
-"""One fault at a time, with real workers: the clock jumps, the store is away, an endpoint is deleted, a worker is dead."""
+"""One fault at a time, with real workers: a clock jumps, a store is away, an endpoint is deleted, a worker is dead."""
 
 import asyncio
 from collections import Counter

@@ -62,6 +62,7 @@ from hub.web import (
     jobs,
     oauth,
     ops,
+    pages,
     poll,
     portal,
     publish,
@@ -108,6 +109,7 @@ OPERATIONS: Final = reference.with_documents((
     *stats.operations,
     *auditing.operations,
     *ops.operations,
+    *pages.operations,
     *error_pages.operations,
     *static_files.operations,
 ))  # fmt: skip

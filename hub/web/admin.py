@@ -51,7 +51,7 @@ class Revoked(msgspec.Struct, frozen=True):
 async def create_token(call: Call[TokenInput]) -> Token:
     """A JWT for a browser: whose it is, and which topics it may receive and publish to. It is signed with the app's
     newest HS256 key (that of `default` is HUB_JWT_SECRET where it is set)."""
-    claims = {**claims_of(call.body), "jti": secrets.token_hex(8)}
+    claims: dict[str, Any] = {**claims_of(call.body), "jti": secrets.token_hex(8)}
     return Token(await sign(call.resources, call.app, claims), claims["exp"] - now_ms() // 1000)
 
 

@@ -15,11 +15,14 @@ HTML: Final = "text/html"
 POLICY: Final = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
+    "cross-origin-opener-policy": "same-origin",
     "cache-control": "public, max-age=300",
 }
-"""Pages of the hub's own load nothing from elsewhere, and run no script that is written into them."""
+"""Pages of the hub's own load nothing from elsewhere, and run no script that is written into them,
+and their scripts can't parse a text as HTML (`require-trusted-types-for`)."""
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · Hub</title><link rel="stylesheet" href="/docs/static/docs.css"></head>

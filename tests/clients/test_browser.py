@@ -1,9 +1,8 @@
 """A browser's own EventSource, WebSocket and fetch, on a page of another origin (make test-clients; needs Chromium)."""
 
 import contextlib
-import shutil
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests.clients.resume import RETURNS, misses_nothing
 from tests.support.cut import Line
@@ -20,10 +19,6 @@ from tests.support.hub import KEY, Hub, token
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -48,16 +43,6 @@ def open_hub(origin: str) -> Iterator[Hub]:
     """A hub that the page may call."""
     with Hub(web=2, HUB_CORS_ORIGINS=origin) as running:
         yield running
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert executable is not None, "no Chromium is installed: apt-get install chromium"
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield launched
-        await launched.close()
 
 
 @contextlib.asynccontextmanager

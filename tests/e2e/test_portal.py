@@ -40,14 +40,16 @@ async def link(client: httpx.AsyncClient, **given: Any) -> dict[str, Any]:
 
 
 def token_of(made: dict[str, Any]) -> str:
-    return urlsplit(made["url"]).fragment.removeprefix("token=")
+    url: str = made["url"]
+    return urlsplit(url).fragment.removeprefix("token=")
 
 
 async def test_the_link_leads_to_this_hub_with_the_credential_in_its_fragment(
     hub: Hub, owner: httpx.AsyncClient
 ) -> None:
     made = await link(owner, ttl=60)
-    url = urlsplit(made["url"])
+    address: str = made["url"]
+    url = urlsplit(address)
     assert f"{url.scheme}://{url.netloc}" == hub.url()
     assert (url.path, url.query) == ("/portal", "")
     claims = jwt.decode(token_of(made), options={"verify_signature": False})

@@ -68,7 +68,8 @@ function request(document_, operation) {
 }
 
 function answers(document_, operation) {
-  const rows = Object.entries(operation.responses).map(([status, one]) => {
+  const rows = Object.entries(operation.responses).map(([status, given]) => {
+    const one = resolve(document_, given);
     const content = one.content && Object.values(one.content)[0];
     const shown = Number(status) < 300 && content ? make("pre", {}, outline(document_, content.schema || {})) : null;
     const told = one.description.split("\n").map((line) => make("div", {}, link(line)));

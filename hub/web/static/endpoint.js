@@ -1,0 +1,97 @@
+// Parts of an endpoint's page: the form that makes and changes it, its secret, and its jobs.
+import { button, cell, confirm, dialog, explain, field, make, say, status, table, when, words } from "./ui.js";
+
+const DAY = 86400;
+
+export function edit(call, one, done) {
+  const told = make("p", { class: "small", role: "alert" });
+  const value = (name) => form.elements[name].value.trim();
+  const form = make("form", {},
+    field("URL", { name: "url", type: "url", required: true, value: one ? one.url : "", placeholder: "https://example.com/webhooks" }),
+    field("Description", { name: "description", value: one ? one.description : "", maxlength: 1000 }),
+    make("div", { class: "row" },
+      field("Event types", { name: "types", value: one && one.types ? one.types.join(", ") : "", placeholder: "order.*, invoice.paid" }, "Empty: all types"),
+      field("Topics", { name: "topics", value: one && one.topics ? one.topics.join(", ") : "", placeholder: "orders.**" }, "Empty: all topics")),
+    make("div", { class: "row" },
+      field("At most, per second", { name: "rate", type: "number", min: 1, max: 10000, value: one && one.rate_limit && one.rate_limit.period === 1 ? one.rate_limit.limit : "" }, "Empty: no limit"),
+      make("label", { class: "check" }, make("input", { type: "checkbox", name: "ordered", checked: Boolean(one && one.ordered) }), "Strictly in order, per topic")),
+    told,
+    make("div", { class: "buttons end" }, make("button", { type: "button", onclick: () => box.close() }, "Cancel"), make("button", { class: "main" }, one ? "Save" : "Create")));
+  const box = dialog(one ? "Edit endpoint" : "New endpoint", form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const list = (name) => (value(name) ? words(value(name)) : null);
+    const given = { url: value("url"), description: value("description"), types: list("types"), topics: list("topics"), ordered: form.elements.ordered.checked };
+    if (value("rate")) given.rate_limit = { limit: Number(value("rate")), period: 1 };
+    else if (!one || !one.rate_limit || one.rate_limit.period === 1) given.rate_limit = null;  // others are set by API
+    try {
+      const { data } = await call(one ? "PATCH" : "POST", one ? `/v1/endpoints/${one.id}` : "/v1/endpoints", given);
+      box.close();
+      say(one ? "Saved." : "The endpoint is there. Its secret is what your receiver verifies with.");
+      done(data);
+    } catch (error) {
+      told.className = "notice bad small";
+      told.replaceChildren(explain(error));
+    }
+  });
+}
+
+export function secret(call, id) {
+  const shown = make("div", {});
+  const at = `/v1/endpoints/${id}/secret`;
+
+  function paint(found) {
+    const copy = async () => { await navigator.clipboard.writeText(found.secret); say("Copied."); };
+    shown.replaceChildren(...(found === null ? [] : [
+      make("pre", {}, found.secret),
+      ...found.previous.map((one) => make("p", { class: "small dim" }, "The one before signs too, and ends ", when(one.expires_at), ".")),
+    ]));
+    buttons.replaceChildren(...(found === null
+      ? [button("Reveal", async () => paint((await call("GET", at)).data))]
+      : [navigator.clipboard ? button("Copy", copy) : "", button("Hide", () => paint(null))]), button("Rotate", rotate));
+  }
+
+  async function rotate() {
+    if (!(await confirm("Rotate the secret?", "A new secret signs at once. The present one signs beside it for a day, so that your receiver can change over without a gap.", "Rotate"))) return;
+    paint((await call("POST", `${at}/rotate`, { grace: DAY })).data);
+    say("There is a new secret. Give it to your receiver within a day.");
+  }
+
+  const buttons = make("div", { class: "buttons" });
+  paint(null);
+  return make("section", { class: "card", "aria-labelledby": "secret-head" },
+    make("header", {}, make("h2", { id: "secret-head" }, "Signing secret")),
+    make("div", { class: "inside" }, make("p", { class: "small dim" }, "Your receiver verifies each request with it (Standard Webhooks)."), shown, buttons));
+}
+
+export function jobs(call, id) {
+  const span = make("select", { class: "narrow", "aria-label": "Since" },
+    [[3600, "last hour"], [DAY, "last day"], [7 * DAY, "last 7 days"]].map(([value, text]) => make("option", { value }, text)));
+  const found = make("div", {});
+
+  async function start(kind, told) {
+    await call("POST", `/v1/endpoints/${id}/${kind}`, { since: new Date(Date.now() - 1000 * Number(span.value)).toISOString() });
+    say(told);
+    await read();
+  }
+
+  async function replay() {
+    if (await confirm("Send everything again?", "All events of this time that match are sent once more, also those that were delivered. Your receiver must know them by their webhook-id.", "Replay"))
+      await start("replay", "What matched is sent again.");
+  }
+
+  async function read() {
+    const { data } = await call("GET", `/v1/endpoints/${id}/jobs`);
+    found.replaceChildren(...(data.length ? [table(["Job", "State", ">Owed"], data.slice(0, 5).map((one) => make("tr", {},
+      cell("", one.kind, make("span", { class: "second" }, "since ", when(one.since))),
+      cell("", status(one.status), one.status === "running" && make("span", { class: "second" }, `${Math.round(one.progress * 100)} % `)),
+      cell("right", String(one.owed)))), "")] : []));
+  }
+
+  const element = make("section", { class: "card", "aria-labelledby": "jobs-head" },
+    make("header", {}, make("h2", { id: "jobs-head" }, "Send again"), make("div", { class: "end" }, span)),
+    make("div", { class: "inside" }, make("p", { class: "small dim" }, "Recover what failed, or replay all that matched."),
+      make("div", { class: "buttons" }, button("Recover failed", () => start("recover", "What failed is sent again.")), button("Replay all", replay))),
+    found);
+  return { element, read };
+}

@@ -48,6 +48,10 @@ ERRORS = _counter("errors", "Error answers by their code; RATE_LIMITED is what r
 REQUESTS_IN_PROGRESS = _gauge("requests_in_progress", "Requests and handshakes in progress, waiting polls not counted")
 SHED = _counter("shed", "Requests and live connections refused since more came than could be served", "kind")
 LOOP_LAG_SECONDS = _histogram("loop_lag_seconds", "How late the web process's event loop runs, 40 times a second")
+LIMITED = _counter(
+    "rate_limit_decisions", "What rate limits decided: allowed, refused, or unchecked while the store was away",
+    "limit", "by", "result",
+)  # fmt: skip
 PUBLISHED = _counter("published", "Events accepted, by what became of them", "result")
 PUBLISHED_APPENDED = PUBLISHED.labels("appended")
 PUBLISHED_DUPLICATE = PUBLISHED.labels("duplicate")

@@ -1,11 +1,14 @@
 """The stage that limits rates: which plan a call falls under, whom each rule counts, and what the answer says of it."""
 
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from prometheus_client import Counter
 from starlette.requests import Request
 
+from hub import metrics
 from hub.core.addresses import Network
 from hub.core.client_address import client_address, counted_as
 from hub.core.errors import HubError, RateLimited
@@ -31,19 +34,24 @@ class RateLimits:
         """Let the call go on, and note in its headers how its limits stand. Raises RateLimited, StoreUnavailable."""
         if call.operation.path in UNLIMITED:
             return
+        gate: Gate | None = None
         try:
             gate = await self._gate(call)
             if gate is None or not gate.rules:
                 return
             verdict = gate.pass_unasked() or await self._ask(call, gate)
         except HubError:
-            if self._is_open:
-                return
-            raise
+            if not self._is_open:
+                raise
+            verdict = None
         if verdict is None:
+            _count(() if gate is None else gate.rules, "unchecked")
             return
         call.headers.update(header_fields(gate.rules, verdict.standings, time.time()))
-        if verdict.refused is not None:
+        if verdict.refused is None:
+            _count(gate.rules, "allowed")
+        else:
+            _count((gate.rules[verdict.refused],), "refused")
             raise _refusal(gate.rules[verdict.refused], seconds(verdict.standings[verdict.refused].more))
 
     async def _gate(self, call: Call[Any]) -> Gate | None:
@@ -87,6 +95,19 @@ def address_of(request: Request, trusted: tuple[Network, ...]) -> str:
     client = request.scope.get("client")
     forwarded = ",".join(request.headers.getlist("x-forwarded-for")) if trusted else ""
     return client_address(client[0] if client else None, forwarded, trusted)
+
+
+def _count(rules: Sequence[Rule], result: str) -> None:
+    """Count what was decided by each rule; no rule is known where the store couldn't say which plan counts."""
+    for rule in rules:
+        _counter(rule.name, rule.by, result).inc()
+    if not rules:
+        _counter("unknown", "unknown", result).inc()
+
+
+@functools.lru_cache(maxsize=1024)
+def _counter(limit: str, by: str, result: str) -> Counter:
+    return metrics.LIMITED.labels(limit, by, result)
 
 
 def _refusal(rule: Rule, wait: int) -> RateLimited:

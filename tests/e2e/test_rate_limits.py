@@ -56,12 +56,15 @@ async def test_answers_say_how_the_limits_stand_and_a_refusal_which_one_and_unti
     limited: Hub, admin: httpx.AsyncClient
 ) -> None:
     _, key = await key_on(admin, "small")
+    own, whole = 'limit="key-3600s GET /v1/events"', 'limit="key-3600s"'
+    counted = ((own, "allowed"), (own, "refused"), (whole, "refused"))
+    before = [await _decided(admin, *one) for one in counted]
     async with limited.client(0, key) as one, limited.client(1, key) as other:
         first = await one.get("/v1/events")
         assert first.headers["ratelimit-policy"] == '"key-3600s";q=5;w=3600, "key-3600s GET /v1/events";q=2;w=3600'
-        whole, own = (item.split(";") for item in first.headers["ratelimit"].split(", "))
-        assert whole[:2] == ['"key-3600s"', "r=4"]
-        assert own[:2] == ['"key-3600s GET /v1/events"', "r=1"]
+        all_of_it, for_route = (item.split(";") for item in first.headers["ratelimit"].split(", "))
+        assert all_of_it[:2] == ['"key-3600s"', "r=4"]
+        assert for_route[:2] == ['"key-3600s GET /v1/events"', "r=1"]
         assert first.headers["x-ratelimit-limit"] == "2"
         assert first.headers["x-ratelimit-remaining"] == "1"
         assert time.time() < int(first.headers["x-ratelimit-reset"]) <= time.time() + 3601
@@ -75,6 +78,8 @@ async def test_answers_say_how_the_limits_stand_and_a_refusal_which_one_and_unti
         for _ in range(3):  # what was refused didn't count for the other rule
             assert (await other.post("/v1/events", json={"topic": "a.b", "type": "c", "data": 1})).status_code == 202
         assert (await one.post("/v1/events", json={"topic": "a.b", "type": "c", "data": 1})).status_code == 429
+    after = [await _decided(admin, *one) for one in counted]
+    assert [late - early for late, early in zip(after, before, strict=True)] == [1, 1, 1], "on the first process"
 
 
 async def test_each_key_has_a_count_of_its_own(limited: Hub, admin: httpx.AsyncClient) -> None:
@@ -152,7 +157,7 @@ async def test_a_plan_counts_at_once_everywhere_and_is_the_deployments_to_give(
 
 
 async def test_without_a_store_limits_open_or_close_as_was_chosen() -> None:
-    with Hub(HUB_PLANS="anonymous: ip=5/h") as hub:
+    with Hub(HUB_PLANS="anonymous: ip=5/h", HUB_METRICS_KEY="key-of-the-scraper") as hub:
         hub.environment["HUB_LIMITS_FAIL"] = "closed"
         hub.ports.append(free_port())
         hub.webs.append(hub.start_web(hub.ports[1]))
@@ -163,6 +168,9 @@ async def test_without_a_store_limits_open_or_close_as_was_chosen() -> None:
             hub.store.kill()
             assert [await _tries_oauth(opened) for _ in range(6)] == [401] * 6
             assert await _tries_oauth(closed) == 503
+        async with hub.client(0, "key-of-the-scraper") as scraper:
+            assert await _decided(scraper, 'limit="ip-3600s"', "unchecked") == 6
+            assert await _decided(scraper, 'limit="ip-3600s"', "allowed") == 1
 
 
 def test_a_rule_for_no_operation_is_refused_at_the_start() -> None:
@@ -170,6 +178,13 @@ def test_a_rule_for_no_operation_is_refused_at_the_start() -> None:
     for route in ("POST /v1/event", "GET /health/live", "PUT /v1/events"):
         with pytest.raises(SettingsError, match=f"HUB_PLANS names '{route}'"):
             check_routes(parse_plans(f"default: key {route}=5/h"), OPERATIONS)
+
+
+async def _decided(client: httpx.AsyncClient, limit: str, result: str) -> float:
+    """How many decisions of a limit the process counted."""
+    page = (await client.get("/metrics")).text.splitlines()
+    found = [line for line in page if line.startswith("hub_rate_limit_decisions_total{") and limit in line]
+    return sum(float(line.rpartition(" ")[2]) for line in found if f'result="{result}"' in line)
 
 
 async def _tries_oauth(client: httpx.AsyncClient) -> int:

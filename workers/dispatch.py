@@ -27,6 +27,8 @@ RENEW: Final = 1.0
 TRIES: Final = 5
 TURN: Final = 0.02
 """Seconds of matching, filters included, after which the worker's other work gets its turn."""
+CUT: Final = 0.25
+"""Seconds of matching after which what was found is owed, before the rest of the page is looked at."""
 
 
 class Dispatcher:
@@ -141,16 +143,29 @@ class Dispatcher:
         started = time.perf_counter()
         await self._audience.refresh()  # after the events were read: whoever existed when they were answered is known
         plan: dict[int, list[Owed]] = {}
-        began = time.monotonic()
-        for entry in entries:
-            if time.monotonic() - began > TURN:
+        done = 0
+        turned = began = time.monotonic()
+        for n, entry in enumerate(entries):
+            now = time.monotonic()
+            if now - began > CUT:  # costly filters: what comes before needn't wait for what comes behind, nor the lease
+                await self._owe(epoch, entries[done:n], entries[n - 1].position, plan, started)
+                await self._place.hold()
+                plan, done, turned = {}, n, now
+                started, began = time.perf_counter(), time.monotonic()
+            elif now - turned > TURN:
                 await asyncio.sleep(0)
-                began = time.monotonic()
+                turned = time.monotonic()
             groups: dict[int, list[str]] = {}
             for endpoint_id in self._audience.match(entry):
                 groups.setdefault(self._queues.partition_of(endpoint_id), []).append(endpoint_id)
             for partition, endpoints in groups.items():
                 plan.setdefault(partition, []).append(Owed(entry, endpoints))
+        await self._owe(epoch, entries[done:], end, plan, started)
+
+    async def _owe(
+        self, epoch: int, entries: Sequence[Entry], end: Position, plan: dict[int, list[Owed]], started: float
+    ) -> None:
+        """Enqueue what was matched, up to and with `end`."""
         if not plan:
             _count(entries, 0, started)
             return

@@ -4,6 +4,8 @@ What a step did and how far the job has come are written together, and a step is
 far it has come. So a job that changes hands at any moment, or is done by two at once, owes each delivery once.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
@@ -27,6 +29,10 @@ MOST_DUE: Final = 1000
 """A job owes no more while so many retries of the endpoint are due."""
 PAGE: Final = 200
 _SLICE_BYTES: Final = 1024 * 1024
+_LOOK: Final = 1.0
+"""Seconds of matching in a step, well within the hold."""
+_TURN: Final = 0.02
+"""Seconds of matching after which the process's other work gets its turn."""
 _LOST: Final = 10
 """Attempts that a delivery may have lost with its workers, at most."""
 _TRIES: Final = 5
@@ -123,7 +129,9 @@ class JobSteps:
         page = await self._log.range(stage.partition, position, PAGE) if position < stage.end else []
         inside = [entry for entry in page if entry.position <= stage.end]
         is_over = len(inside) < PAGE
-        wanted = [entry for entry in inside if matches(entry)]
+        wanted, looked = await _matching(inside, matches)
+        if looked < len(inside):
+            is_over, inside = False, inside[:looked]
         kept = _first_bytes(wanted)
         if len(kept) < len(wanted):
             is_over, upto = False, kept[-1].position
@@ -202,6 +210,22 @@ class JobSteps:
 
     def _args(self, job: Taken) -> list[Arg]:
         return [job.endpoint, job.number, job.cursor, *self._limits]
+
+
+async def _matching(entries: Sequence[Entry], matches: Matches) -> tuple[list[Entry], int]:
+    """What matches of as many as can be looked at in a step's time, and how many that were; filters take theirs."""
+    wanted: list[Entry] = []
+    began = turned = time.monotonic()
+    for n, entry in enumerate(entries):
+        now = time.monotonic()
+        if now - began > _LOOK:
+            return wanted, n
+        if now - turned > _TURN:
+            await asyncio.sleep(0)
+            turned = time.monotonic()
+        if matches(entry):
+            wanted.append(entry)
+    return wanted, len(entries)
 
 
 def _first_bytes(entries: Sequence[Entry]) -> Sequence[Entry]:

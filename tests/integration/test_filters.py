@@ -1,5 +1,6 @@
 """Filters and transformations at work: a real worker evaluates them on what is published."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,7 +10,9 @@ from standardwebhooks.webhooks import Webhook
 
 from hub.core.endpoint import EndpointInput, EndpointPatch
 from hub.core.event import EventInput, seal
+from hub.core.expression import Expression
 from hub.core.retry import RetryInput
+from hub.store.audience import Audience
 from tests.support.hub import Hub
 from tests.support.receiver import Receiver
 from tests.support.webhook_site import ended, ground_of, start
@@ -93,3 +96,37 @@ async def test_a_transform_that_fails_is_a_failed_attempt_and_can_be_mended(site
     await site.endpoints.update(APP, ep, EndpointPatch(transform="data.total"))
     await site.deliveries.retry(APP, done.id)
     assert (await receiver.until(1))[0].body == b"7"
+
+
+async def test_costly_filters_of_one_app_hold_up_no_delivery_of_another(site: Ground, receiver: Receiver) -> None:
+    """40 filters of other texts that each use up most of what one may: on one event they take no more than together."""
+    data = {"items": [{"x": n} for n in range(1500)]}
+    for n in range(40):
+        text = f"data.items[?x > `{n}`] | length(@) > `1`"
+        assert Expression(text).matches({"data": data})
+        url = receiver.url("/costly")
+        await site.endpoints.create("costly", EndpointInput(url=url, types=("heavy.*",), filter=text))
+    watch = EndpointInput(url=receiver.url("/told"), topics=("hub.operational",))
+    await site.endpoints.create("costly", watch)
+    await site.endpoint(url=receiver.url("/other"), filter="data.total > `1`")
+    given = EventInput("orders.42", "heavy.made", Raw(json.encode(data)))
+    last = (await site.log.observe(0))[1]
+    await site.log.append("costly", [seal(given, id="evt_h", timestamp="2026-01-31T08:00:00Z", max_bytes=100_000)])
+    await publish(site, "evt_light", {"total": 2})
+    await receiver.until(1, "/other")
+    told = await receiver.until(1, "/told")
+    assert {(one.event["type"], one.event["data"]["reason"]) for one in told} == {
+        ("hub.endpoint.filter_failed", "the app's filters together take too many steps on this event")
+    }
+    failed: list[str] = []
+    audience = Audience(site.link, lambda _entry, endpoint, _reason: failed.append(endpoint))
+    await audience.refresh()
+    (heavy,) = await site.log.range(0, last, 1)
+    began = time.process_time()
+    owed = audience.match(heavy)
+    assert time.process_time() - began < 0.3  # some 0.07; without the bound, 0.6
+    assert len(owed) + len(failed) == 40
+    assert 5 <= len(owed) <= 7
+    assert len(await receiver.until(len(owed), "/costly")) == len(owed)
+    for ep in await site.endpoints.ids("costly"):
+        await site.endpoints.delete("costly", ep)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hub.core.errors import Invalid
-from hub.core.expression import MAX_LENGTH, Expression, ExpressionFailed
+from hub.core.expression import MAX_LENGTH, Expression, ExpressionFailed, Meter
 
 EVENT: dict[str, Any] = {
     "id": "evt_1",
@@ -20,7 +20,7 @@ EVENT: dict[str, Any] = {
         "lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": 1}],
     },
 }
-LARGE = {"data": {"items": [{"x": n, "name": "y" * 20} for n in range(5000)]}}
+LARGE = {"data": {"items": [{"x": n, "name": "y" * 20} for n in range(5000)], "n": [n % 10 for n in range(60_000)]}}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,9 @@ DOUBLING = "[@, @]" + " | [@, @]" * 25
         "data.items[?name == 'z'].x",
         "map(&map(&x, [@, @]), data.items)",
         "sort_by(data.items, &name)",
+        "[" + ", ".join(["max(data.n)"] * 45) + "]",
+        "[" + ", ".join(["sum(data.n)"] * 45) + "]",
+        "[" + ", ".join(["contains(data.n, `11`)"] * 35) + "]",
     ],
 )
 def test_an_expression_that_would_take_too_much_time_or_room_fails_soon(text: str) -> None:
@@ -130,6 +133,19 @@ def test_an_expression_that_would_take_too_much_time_or_room_fails_soon(text: st
         with pytest.raises(ExpressionFailed):
             act(LARGE)
         assert time.process_time() - began < 1  # some 20 ms; without a bound, minutes
+
+
+def test_expressions_share_a_meter_and_what_is_left_of_it_bounds_the_next_one() -> None:
+    meter, expression = Meter(1000), Expression("data.items[:200].x | length(@) > `0`")
+    assert expression.matches(LARGE, meter)
+    assert 0 < meter.left < 800  # what is left is too little for another one
+    meter.left %= 200
+    with pytest.raises(ExpressionFailed, match="together"):
+        expression.matches(LARGE, meter)
+    assert meter.left <= 0
+    assert expression.matches(LARGE)
+    with pytest.raises(ExpressionFailed, match="together"):
+        Expression("id").matches(LARGE, Meter(0))
 
 
 def test_the_same_event_always_ends_the_same_way() -> None:

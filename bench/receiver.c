@@ -5,8 +5,8 @@
    Listens on all of 127/8, so that each endpoint can have a host of its own. A request's body holds `"n":NUMBER`, which
    event it is, and `"at":NS`, when it was published (CLOCK_MONOTONIC). Paths that begin with /slow are answered late and
    counted apart. Requests of its own:
-   GET /reset forgets what was counted; GET /stats answers, as JSON: received, repeated (an event that came before),
-   unsigned, slow, connections (open now), p50_us, p99_us, max_us (from "at" to the request's last byte). */
+   GET /reset forgets what was counted; GET /hurry answers at once what waits, and what comes; GET /stats answers, as
+   JSON: received, repeated (an event that came before), unsigned, slow, connections (open now), p50_us, p99_us, max_us (from "at" to the request's last byte). */
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -92,6 +92,13 @@ static void count(const char *head, size_t head_length, const char *body, size_t
         histogram_add(&delivery_latency, now_ns() - at);
 }
 
+static void hurry(void)
+{
+    slow_ns = 0;
+    for (struct connection *each = first_due; each; each = each->next_due)
+        each->due_ns = 0;
+}
+
 static void answer_late(struct connection *connection)
 {
     counts.slow++;
@@ -114,6 +121,8 @@ static bool take(struct connection *connection, size_t head_length, size_t lengt
         memset(&counts, 0, sizeof counts);
         memset(seen, 0, MOST_EVENTS);
         histogram_reset(&delivery_latency);
+    } else if (!strncmp(text, "GET /hurry ", 11)) {
+        hurry();
     } else if (!strncmp(text, "POST /slow", 10)) {
         answer_late(connection);
         return true;

@@ -19,10 +19,11 @@ import httpx
 from msgspec import Raw
 
 from bench import processes
-from bench.processes import BENCH, BUILD, Cores, Running
+from bench.processes import BENCH, BUILD, BenchError, Cores, Running
 from hub import settings as settings_module
 from hub.core.endpoint import EndpointInput
 from hub.core.event import EventInput, seal
+from hub.store import keys
 from hub.store.connect import Link
 from hub.store.endpoints import Endpoints
 from hub.store.log import Entry, Log
@@ -32,6 +33,8 @@ APP = "default"
 EVENT_BYTES = 500
 WINDOW = 2000
 """Deliveries owed at saturation where nothing was queued before."""
+UNCHANGED = 3.0
+"""Seconds: longer than it takes a worker to know an endpoint for slow."""
 FILL = 500
 """Events that are enqueued at once to fill the queues."""
 
@@ -161,6 +164,25 @@ class Site:
                 return False
             await asyncio.sleep(0.02)
         return True
+
+    async def settled(self, endpoint: str, owed: int, seconds: float = 60) -> int:
+        """Wait until so many deliveries are owed to an endpoint and no more of them get under way; how many are."""
+        partition, until = self.queues.partition_of(endpoint), time.monotonic() + seconds
+        before, since = (-1, -1), 0.0
+        while before[0] + before[1] != owed or time.monotonic() - since < UNCHANGED:
+            if time.monotonic() > until:
+                raise BenchError(f"{before[0] + before[1]} of {owed} deliveries are owed after {seconds:g} s")
+            now = await self.link.pipeline(
+                [("LLEN", keys.fresh(partition, endpoint)), ("ZCARD", keys.leases(partition, endpoint))]
+            )
+            if (now[0], now[1]) != before:
+                before, since = (now[0], now[1]), time.monotonic()
+            await asyncio.sleep(0.1)
+        return before[1]
+
+    async def hurry(self) -> None:
+        """Let the slow partner answer all that it has, so that workers can end."""
+        await self.http.get("/hurry")
 
     async def fill(self, count: int) -> None:
         """Owe `count` events, to each endpoint in turn, by the script that dispatch uses."""

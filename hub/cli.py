@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hub import client, credentials, dev, processes, settings, telemetry
+from hub.event_types import event_types
 from hub.group import Group
 from hub.options import Key, Url
 from hub.tail import Feed
@@ -27,6 +28,7 @@ app.add_typer(credentials.keys, name="keys")
 app.add_typer(credentials.tokens, name="tokens")
 app.add_typer(credentials.apps, name="apps")
 app.add_typer(endpoints, name="endpoints")
+app.add_typer(event_types, name="event-types")
 app.add_typer(deliveries, name="deliveries")
 jobs = typer.Typer(help="Recoveries and replays: show, cancel.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")

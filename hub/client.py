@@ -54,7 +54,7 @@ def target(url: str, key: str) -> Target:
 
 def publish(hub: Target, topic: str, type: str, data: str) -> tuple[str, str]:
     """Publish one event; its id and cursor. `data` is JSON, `-` for standard input, or `@` and a file's name."""
-    body = {"topic": topic, "type": type, "data": _payload(data)}
+    body = {"topic": topic, "type": type, "data": payload(data, "DATA")}
     answer = _request("POST", hub, hub.at("events"), body)
     return answer["data"]["id"], answer["data"]["cursor"]
 
@@ -65,6 +65,10 @@ def create(hub: Target, what: What, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def change(hub: Target, what: What, name: str, body: Mapping[str, Any]) -> None:
     _request("PATCH", hub, hub.at(what, name), body)
+
+
+def put(hub: Target, what: What, body: Mapping[str, Any]) -> None:
+    _request("PUT", hub, hub.at(what), body)
 
 
 def delete(hub: Target, what: What, name: str) -> None:
@@ -126,15 +130,15 @@ def _request(
         raise refusal(response) from None
 
 
-def _payload(data: str) -> msgspec.Raw:
-    """The event's data, byte for byte as given. Raises Usage when it is not JSON."""
+def payload(data: str, name: str) -> msgspec.Raw:
+    """JSON, byte for byte as given: as such, `-` for standard input, or `@` and a file's name. Raises Usage."""
     try:
         given = _read(data)
         msgspec.json.decode(given)
     except OSError as exc:
         raise Usage(f"{data[1:]} can't be read: {exc.strerror}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise Usage(f"DATA is not JSON ({exc}); a text needs its quotes: '\"text\"'") from None
+        raise Usage(f"{name} is not JSON ({exc}); a text needs its quotes: '\"text\"'") from None
     return msgspec.Raw(given)
 
 

@@ -257,6 +257,22 @@ def test_an_endpoint_is_shown_paused_tested_and_replayed(dev: Dev) -> None:
     dev.hub("endpoints", "delete", endpoint_id)
 
 
+def test_event_types_are_written_listed_shown_and_deleted(dev: Dev, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "required": ["total"]}')
+    put = ("event-types", "put", "cli.made", "--description", "made", "--schema", f"@{schema}", "--example")
+    dev.hub(*put, '{"total": 7}')
+    (listed,) = [json.loads(line) for line in dev.hub("event-types", "list").splitlines()]
+    assert (listed["type"], listed["description"]) == ("cli.made", "made")
+    shown = json.loads(dev.hub("event-types", "show", "cli.made"))
+    assert (shown["schema"]["required"], shown["example"]) == (["total"], {"total": 7})
+    assert "VALIDATION_FAILED" in dev.hub("publish", "cli.1", "cli.made", "{}", code=1)
+    assert "--example is not JSON" in dev.hub(*put, "{", code=2)
+    dev.hub("event-types", "delete", "cli.made")
+    assert dev.hub("event-types", "list") == ""
+    assert "NOT_FOUND" in dev.hub("event-types", "show", "cli.made", code=1)
+
+
 # -- listen ------------------------------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,16 @@ async def test_a_broadcast_is_checked_too(web: httpx.AsyncClient, site: Hub, top
         assert good["type"] == "ack"
 
 
+async def test_a_direct_message_is_checked_too(web: httpx.AsyncClient, site: Hub) -> None:
+    await put(web, "direct_message", schema=ORDER)
+    async with WsClient.open(site) as ws:
+        refused = await ws.ask("direct_message", user="bob", data={})
+        assert (refused["type"], refused["code"]) == ("error", "VALIDATION_FAILED")
+        assert "data: 'total' is a required property" in refused["message"]
+        assert (await ws.ask("direct_message", user="bob", data={"total": 1}))["type"] == "ack"
+    assert (await web.delete("/v1/event-types/direct_message")).status_code == 204
+
+
 async def test_a_changed_schema_counts_for_the_next_event_on_every_process(
     web: httpx.AsyncClient, site: Hub, topic: str
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hub.web.sockets import FORCE_AFTER
 from tests.support.bystander import Bystander, descriptors, late, resident
 from tests.support.hub import Hub, auth, publish
 from tests.support.live import SseClient, WsClient
@@ -137,6 +138,7 @@ async def test_a_client_that_stops_reading_is_closed_resumes_and_costs_the_other
         slow.send(frame(TEXT, json.dumps({"type": "join_room", "room": room}).encode()))
         assert (await slow.message())["type"] == "room_joined"
         slow.stall()
+        stalled = time.monotonic()
         during: list[float] = []
         for n in range(60):
             await publish(client, room, [n, "x" * 100_000])
@@ -145,11 +147,14 @@ async def test_a_client_that_stops_reading_is_closed_resumes_and_costs_the_other
         slow.resume()
         got: list[int] = []
         cursor = ""
-        while (came := await slow.frame()).opcode != CLOSE:
-            message = json.loads(came.payload)
-            got.append(message["event"]["data"][0])
-            cursor = message["cursor"]
-        assert int.from_bytes(came.payload[:2]) == 4008
+        try:
+            while (came := await slow.frame()).opcode != CLOSE:
+                message = json.loads(came.payload)
+                got.append(message["event"]["data"][0])
+                cursor = message["cursor"]
+            assert int.from_bytes(came.payload[:2]) == 4008
+        except (asyncio.IncompleteReadError, ConnectionError):  # on a machine so busy that it was cut off meanwhile
+            assert time.monotonic() - stalled > FORCE_AFTER
         assert 0 < len(got) < 60
     async with WsClient.open(hub) as ws:
         assert (await ws.join(room, after=cursor))["recovered"] is True

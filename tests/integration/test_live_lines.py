@@ -16,6 +16,7 @@
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -138,6 +139,18 @@ async def test_several_rooms_on_one_connection_get_each_event_in_log_order(one: 
     assert positions == sorted(positions)
 
 
+def fan_out_asked(one: Process, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the fan-out asks for its turn: whoever asks behind it comes behind it."""
+    asked, fan_out = asyncio.Event(), one.gateway.turn.fan_out
+
+    def ask() -> contextlib.AbstractAsyncContextManager[None]:
+        asked.set()
+        return fan_out()
+
+    monkeypatch.setattr(one.gateway.turn, "fan_out", ask)
+    return asked
+
+
 # -- replay ------------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +178,46 @@ async def test_a_window_that_moves_on_during_a_replay_loses_nothing(one: Process
     assert client.of("room_joined")[0]["recovered"] is True
     assert client.data() == list(range(701))
     assert not client.of("gap")
+
+
+@pytest.mark.parametrize("room", ["a.x", "a.*"])
+async def test_a_window_that_moves_on_while_a_join_waits_for_its_turn_loses_nothing(
+    one: Process, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    done = await one.publish("a.x", 0)
+    await eventually(lambda: one.gateway.cursor() == done.cursor, "it was fanned out")
+    asked, client = fan_out_asked(one, monkeypatch), Client().open(one)
+    async with one.gateway.turn.take():
+        await one.publish_all([("a.x", n) for n in range(1, 40)])
+        await asyncio.wait_for(asked.wait(), 15)
+        joining = asyncio.create_task(client.join(one, room, done.cursor))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not joining.done()
+    await joining
+    await one.publish("a.x", 40)
+    await eventually(lambda: 40 in client.data(), "it is live")
+    assert client.data() == list(range(1, 41))
+
+
+@pytest.mark.parametrize("room", ["a.x", "a.*"])
+async def test_what_the_store_has_beyond_the_fan_out_comes_once(
+    one: Process, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    client, joining = await held_replay(one, room)
+    asked = fan_out_asked(one, monkeypatch)
+    async with one.gateway.turn.take():
+        await one.publish_all([("a.x", n) for n in range(300, 305)])
+        await asyncio.wait_for(asked.wait(), 15)
+        client.flows.set()
+        await eventually(lambda: 289 in client.data(), "it has read what lies below the window")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not joining.done()
+    await joining
+    await one.publish("a.x", 305)
+    await eventually(lambda: 305 in client.data(), "it is live")
+    assert client.data() == list(range(306))
 
 
 @pytest.mark.parametrize("room", ["a.x", "a.*"])
@@ -202,6 +255,26 @@ async def test_an_epoch_that_changes_during_a_replay_gives_a_gap_and_goes_on_in_
     before = [message["event"]["data"] for message in client.told[:gap] if message["type"] == "event"]
     assert before == list(range(len(before)))
     assert got[len(before) :] == [1000]
+
+
+async def test_a_join_that_waits_for_its_turn_while_the_epoch_changes_is_not_recovered(
+    one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await one.publish("a.x", 1)
+    await eventually(lambda: one.gateway.cursor() == done.cursor, "it was fanned out")
+    turn, asked = one.gateway.turn, fan_out_asked(one, monkeypatch)
+    client = Client().open(one)
+    async with turn.take():
+        await one.link.call("FLUSHALL")
+        await asyncio.wait_for(asked.wait(), 15)
+        joining = asyncio.create_task(client.join(one, "a.x", done.cursor))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not joining.done()
+    await joining
+    assert [answer["recovered"] for answer in client.of("room_joined")] == [False]
+    await one.publish("a.x", 2)
+    await eventually(lambda: client.data() == [2], "it is live")
 
 
 async def test_a_rejoin_that_is_refused_leaves_the_old_membership_as_it_was(store: StoreProcess, link: Link) -> None:
@@ -246,6 +319,25 @@ async def test_a_rejoin_gets_what_came_meanwhile_once(one: Process, monkeypatch:
     await eventually(lambda: joining and joining[0].done(), "it has joined again")
     await one.publish("a.x", 2)
     await eventually(lambda: 2 in client.data(), "the second event came")
+    assert client.data() == [1, 2]
+
+
+async def test_a_rejoin_that_waits_for_its_turn_gets_what_comes_meanwhile_once(
+    one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client().open(one)
+    await client.join(one, "a.x")
+    asked = fan_out_asked(one, monkeypatch)
+    async with one.gateway.turn.take():
+        await one.publish("a.x", 1)
+        await asyncio.wait_for(asked.wait(), 15)
+        joining = asyncio.create_task(client.join(one, "a.x"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not joining.done()
+    await joining
+    await one.publish("a.x", 2)
+    await eventually(lambda: 2 in client.data(), "it is live")
     assert client.data() == [1, 2]
 
 

@@ -8,6 +8,7 @@ import pytest
 from hub.core import cursor as cursors
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import StoreUnavailable
+from hub.live import replay as replays
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Entry, Log
@@ -23,7 +24,12 @@ async def one(store: StoreProcess, link: Link) -> AsyncIterator[Process]:
         yield running
 
 
-async def test_a_cursor_ahead_of_this_processs_tail_waits_for_it(store: StoreProcess, one: Process) -> None:
+@pytest.mark.parametrize("soon", [10.0, 0.0], ids=["in a moment", "later"])
+async def test_a_cursor_ahead_of_this_processs_tail_waits_for_it(
+    store: StoreProcess, one: Process, monkeypatch: pytest.MonkeyPatch, soon: float
+) -> None:
+    """The store is asked only when the fan-out doesn't come to it in a moment."""
+    monkeypatch.setattr(replays, "SOON", soon)
     async with process(store) as behind:
         ahead = Client().open(one)
         await ahead.join(one, "a.x")
@@ -34,6 +40,8 @@ async def test_a_cursor_ahead_of_this_processs_tail_waits_for_it(store: StorePro
             joining = asyncio.create_task(late.join(behind, "a.x", ahead.of("event")[-1]["cursor"]))
             await asyncio.sleep(0.05)
             assert late.told == []
+            if soon:
+                monkeypatch.setattr(behind.gateway.log, "observe", None)
         await joining
         await one.publish("a.x", 2)
         await eventually(late.data, "it is live")
@@ -42,12 +50,14 @@ async def test_a_cursor_ahead_of_this_processs_tail_waits_for_it(store: StorePro
 
 
 async def test_a_cursor_past_the_logs_last_entry_or_of_an_epoch_that_only_others_know_is_not_recovered(
-    store: StoreProcess, one: Process
+    store: StoreProcess, one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replays, "CATCH_UP_SECONDS", 60)  # what isn't in the store is not waited for
     await one.publish("a.x", 1)
     epoch, last, _ = await one.gateway.log.observe(0)
     beyond = Client().open(one)
-    await beyond.join(one, "a.x", cursors.encode([Mark(0, epoch, last[0] + 60_000, 0)]))
+    async with asyncio.timeout(15):
+        await beyond.join(one, "a.x", cursors.encode([Mark(0, epoch, last[0] + 60_000, 0)]))
     newer = Client().open(one)
     await newer.join(one, "a.x", cursors.encode([Mark(0, epoch + 1, *last)]))
     await one.publish("a.x", 2)

@@ -1,6 +1,7 @@
 """One fault at a time, with real workers: a clock jumps, a store is away, an endpoint is deleted, a worker is dead."""
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
@@ -98,6 +99,28 @@ async def test_a_deleted_endpoint_with_work_queued_gets_nothing_more_and_all_of_
     partition = ground.queues.partition_of(doomed)
     of_endpoint = [key for key in keys.of_endpoint(partition, doomed)[2:] if key != keys.claims(partition, doomed)]
     assert await ground.link.call("EXISTS", *of_endpoint) == 0
+
+
+async def test_an_endpoint_whose_keys_cannot_be_used_holds_up_no_other_that_is_claimed_with_it(
+    ground: Ground, receiver: Receiver, hub: Hub
+) -> None:
+    good = await ground.endpoint(url=receiver.url(), topics=("good",))
+    bad = await ground.endpoint(topics=("bad",))
+    while ground.queues.partition_of(bad) != ground.queues.partition_of(good):
+        bad = await ground.endpoint(topics=("bad",))
+    for worker in hub.workers:
+        worker.signal(signal.SIGSTOP)
+    ground.epoch = (await ground.log.observe(0))[0]
+    await ground.owe([bad, good], await ground.append(1, topic="good"))
+    partition = ground.queues.partition_of(bad)
+    await ground.link.call("SET", keys.fresh(partition, bad), "nonsense")
+    await ground.link.call("ZADD", keys.sched(partition), 1, bad)
+    for worker in hub.workers:
+        worker.signal(signal.SIGCONT)
+    done = await ended(ground, good, "succeeded")
+    assert [one.number for one in done.attempts] == [1]
+    await eventually(lambda: any('"claiming failed"' in one.log for one in hub.workers), "it is told of")
+    await ground.link.call("DEL", keys.fresh(partition, bad))
 
 
 async def test_what_a_dead_worker_left_to_tell_is_told_by_another(ground: Ground, receiver: Receiver) -> None:

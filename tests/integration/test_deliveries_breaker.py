@@ -113,7 +113,9 @@ async def test_an_endpoint_that_answers_with_refusals_is_alive(quick: Ground) ->
     (probe,) = await eventually(lambda: quick.claim(ep), "the pause is over")
     await quick.settle(ep, [probe], "retry", due_in_ms=60_000, says="alive")
     assert (await quick.endpoints.get(APP, ep)).breaker == "closed"
-    assert await _told(quick, ep) == ["hub.endpoint.failing"]  # it answers, but has not recovered
+    await quick.settle(ep, await quick.claim(ep, 3), "retry", due_in_ms=60_000)
+    assert (await quick.endpoints.get(APP, ep)).breaker == "open"
+    assert await _told(quick, ep) == ["hub.endpoint.failing"]  # once: it answered, but had not recovered
 
 
 async def test_failures_count_only_when_they_go_on_for_some_time(link: Link) -> None:

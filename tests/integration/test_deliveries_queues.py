@@ -203,6 +203,7 @@ async def test_a_disabled_endpoint_goes_on_collecting_and_delivers_when_enabled(
     ep = await ground.endpoint()
     await ground.endpoints.update(APP, ep, EndpointPatch(enabled=False))
     assert await ground.owe(ep, await ground.append(3)) == 3
+    assert await ground.reserve(ep) == []
     assert await ground.claim(ep) == []
     assert await ground.reserve(ep) == []
     enabled = await ground.endpoints.update(APP, ep, EndpointPatch(enabled=True))

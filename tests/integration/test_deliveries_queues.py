@@ -202,6 +202,7 @@ async def test_an_endpoint_over_its_backlog_limit_is_disabled_once_and_says_so(l
 async def test_a_disabled_endpoint_goes_on_collecting_and_delivers_when_enabled(ground: Ground) -> None:
     ep = await ground.endpoint()
     await ground.endpoints.update(APP, ep, EndpointPatch(enabled=False))
+    assert await ground.claim(ep) == []
     assert await ground.owe(ep, await ground.append(3)) == 3
     assert await ground.reserve(ep) == []
     assert await ground.claim(ep) == []

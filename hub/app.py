@@ -209,7 +209,7 @@ async def resources(settings: Settings, group: Group) -> AsyncGenerator[Context]
             limits=Limits(link),
             group=group,
             readings=Readings(link, settings),
-            requests=Requests(link, settings.secret_key, settings.partitions),
+            requests=Requests(link, settings.secret_key, settings.partitions, settings.secret_key_previous),
             audit=Audit(link, settings.audit_retention),
             door=door,
         )

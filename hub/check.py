@@ -117,7 +117,9 @@ async def secret_faults(store: Caller, configured: Settings) -> list[Fault]:
         if raw is None:
             continue
         try:
-            Secrets(configured.secret_key).open(endpoint_id, msgspec.json.decode(raw, type=Config).secret)
+            Secrets(configured.secret_key, configured.secret_key_previous).open(
+                endpoint_id, msgspec.json.decode(raw, type=Config).secret
+            )
         except NotConfigured as exc:
             return [Fault("error", f"The store's secrets can't be opened: {exc.message}",
                           "Set HUB_SECRET_KEY to the key that the endpoints were made with")]  # fmt: skip

@@ -109,6 +109,20 @@ def worker(concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Att
     os.execv(command[0], command)  # noqa: S606 - it becomes this process, so signals reach it
 
 
+@app.command("reseal")
+def run_reseal() -> None:
+    """After HUB_SECRET_KEY was changed: seal the store's secrets under the new key."""
+    from hub import reseal
+    from hub.core.errors import HubError
+
+    try:
+        asyncio.run(reseal.run(os.environ))
+    except settings.SettingsError as exc:
+        _fail(str(exc), 2)
+    except HubError as exc:
+        _fail(exc.message, 1)
+
+
 @app.command("check")
 def run_check() -> None:
     """Say what is wrong with the settings, the store, the clock and the data folder, and the mend."""

@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery_partitions: int
     durability: str
     secret_key: bytes | None
+    secret_key_previous: tuple[bytes, ...]
     bootstrap_key: str | None
     jwt_secret: str | None
     jwt_jwks_url: str | None
@@ -134,6 +135,10 @@ def _key32(text: str) -> bytes:
     return key
 
 
+def _keys32(text: str) -> tuple[bytes, ...]:
+    return tuple(_key32(part.strip()) for part in text.split(","))
+
+
 def _long(low: int) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if len(text) < low or not text.isascii() or not text.isprintable() or " " in text:
@@ -205,6 +210,7 @@ _SCHEDULE_TEXT = ",".join(f"{delay:.0f}" for delay in DEFAULT_SCHEDULE)
 
 _EMPTY: Final[Mapping[str, Any]] = {
     "cors_origins": (), "webhook_allow_networks": (), "trusted_proxies": (), "plans": {},
+    "secret_key_previous": (),
 }  # fmt: skip
 """What a variable that isn't set gives, where that isn't None."""
 _TEN_YEARS: Final = 10 * 365 * 86400
@@ -220,6 +226,8 @@ SETTINGS: Final = (
     Setting("HUB_DURABILITY", "durability", "store", _one_of("store", "fsync", "replicated"),
             "store, fsync or replicated"),
     Setting("HUB_SECRET_KEY", "secret_key", "", _key32, "32 bytes in base64", secret=True),
+    Setting("HUB_SECRET_KEY_PREVIOUS", "secret_key_previous", "", _keys32, "32 bytes in base64, comma-separated",
+            secret=True),
     Setting("HUB_BOOTSTRAP_KEY", "bootstrap_key", "", _long(16),
             "at least 16 visible ASCII characters", secret=True),
     Setting("HUB_JWT_SECRET", "jwt_secret", "", _secret,

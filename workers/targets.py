@@ -75,7 +75,7 @@ class Targets:
     def __init__(self, queues: Queues, settings: Settings) -> None:
         self._queues = queues
         self._settings = settings
-        self._secrets = Secrets(settings.secret_key)
+        self._secrets = Secrets(settings.secret_key, settings.secret_key_previous)
         self._known: OrderedDict[str, tuple[str, Target]] = OrderedDict()
 
     async def get(self, partition: int, wanted: Sequence[tuple[str, str]]) -> list[Target | None]:

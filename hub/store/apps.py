@@ -50,7 +50,7 @@ class Apps:
         self._settings = settings
         self._version = version
         self._revocations = revocations
-        self._secrets = Secrets(settings.secret_key)
+        self._secrets = Secrets(settings.secret_key, settings.secret_key_previous)
         self._verifying: VersionedCache[Verifying] = VersionedCache(version)
 
     async def get(self, app_id: str) -> App:
@@ -155,6 +155,19 @@ class Apps:
         # First the notice: if the store goes away between the two, the key is still there to be removed again.
         await self._revocations.revoke(app_id, signer_name(key_id), _now())
         await self._change(app_id, lambda app: tenant.without_key(app, key_id, _now()))
+
+    async def reseal(self, app_id: str) -> bool:
+        """Seal its signing keys' secrets under the present key; False where they are. Raises NotFound, Conflict."""
+        before = await self.get(app_id)
+        if self._resealed(before) == before:
+            return False
+        await self._change(app_id, self._resealed)
+        return True
+
+    def _resealed(self, app: App) -> App:
+        found = [msgspec.structs.replace(key, material=self._secrets.reseal(key.id, key.material))
+                 if key.algorithm == "HS256" else key for key in app.signing_keys]  # fmt: skip
+        return msgspec.structs.replace(app, signing_keys=tuple(found))
 
     async def signing(self, app_id: str) -> tuple[str | None, str]:
         """What signs an app's tokens now: a key's id (None for HUB_JWT_SECRET) and the secret. Raises Conflict."""

@@ -4,6 +4,7 @@ The truth of an endpoint is a hash in its delivery partition; dispatch has an in
 changes. The truth is written first, so whoever learns of an endpoint from the index finds it.
 """
 
+import functools
 import secrets
 import time
 from collections.abc import Callable
@@ -109,7 +110,7 @@ class Endpoints:
         self._settings = settings
         self._partitions = settings.delivery_partitions
         self._rules = UrlRules(settings.webhook_allow_http, settings.webhook_allow_networks)
-        self._secrets = Secrets(settings.secret_key)
+        self._secrets = Secrets(settings.secret_key, settings.secret_key_previous)
 
     async def create(self, app: str, given: EndpointInput, seed: Seed | None = None) -> tuple[Endpoint, str]:
         """Make an endpoint; returns it and what its receiver verifies with. Raises Invalid, NotConfigured.
@@ -156,6 +157,19 @@ class Endpoints:
             )
 
         return self._shown(await self._change(app, endpoint_id, replaced))
+
+    async def reseal(self, app: str, endpoint_id: str) -> bool:
+        """Seal its secrets under the present key; False where they are. Raises NotFound, Conflict, NotConfigured."""
+        before = (await self._read(app, endpoint_id)).config
+        if self._resealed(before) == before:
+            return False
+        await self._change(app, endpoint_id, lambda config, _: self._resealed(config))
+        return True
+
+    def _resealed(self, config: Config) -> Config:
+        seal = functools.partial(self._secrets.reseal, config.id)
+        retired = tuple(msgspec.structs.replace(one, secret=seal(one.secret)) for one in config.retired)
+        return msgspec.structs.replace(config, secret=seal(config.secret), retired=retired)
 
     async def page(self, app: str, *, limit: int, below: str | None = None) -> tuple[list[Endpoint], str | None]:
         """Endpoints, newest first, below an id; with the id to go on from, None at the end."""

@@ -59,9 +59,9 @@ Begun: TypeAlias = Run | Stored
 class Requests:
     """The requests of one deployment."""
 
-    def __init__(self, link: Link, secret_key: bytes | None, partitions: int) -> None:
+    def __init__(self, link: Link, secret_key: bytes | None, partitions: int, previous: tuple[bytes, ...] = ()) -> None:
         self._link = link
-        self._secrets = Secrets(secret_key)
+        self._secrets = Secrets(secret_key, previous)
         self._root = secret_key or b""
         self._partitions = partitions
 

@@ -44,7 +44,7 @@ class RateLimits:
             if not self._is_open:
                 raise
             verdict = None
-        if verdict is None:
+        if verdict is None or gate is None:
             _count(() if gate is None else gate.rules, "unchecked")
             return
         call.headers.update(header_fields(gate.rules, verdict.standings, time.time()))

@@ -47,6 +47,7 @@ WRONG = {
     "HUB_WS_MESSAGE_RATE": ["0", "0.5"],
     "HUB_IO_URING": ["on", "1"],
     "HUB_PLANS": ["free", "free: key=1", "free: key=0/s", "free: key=1/s; free: ip=1/s", "anonymous: app=1/s"],
+    "HUB_SECRET_KEY_PREVIOUS": ["short", "aaaa,bbbb"],
     "HUB_SHED_LAG": ["0.001", "11", "on", "0"],
     "HUB_LIMITS_FAIL": ["shut", "OPEN"],
     "HUB_TRUSTED_PROXIES": ["10.0.0.0/33", "proxy", "10.1.2.3/8"],

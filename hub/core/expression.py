@@ -5,6 +5,7 @@ written, and by the work that it may do on one event, counted in steps and not b
 way.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import jmespath
@@ -127,7 +128,7 @@ class _Bounded(TreeInterpreter):
             if isinstance(one, list | dict):
                 self.left -= len(cast("list[Any]", one)) // _ELEMENTS
         self._check()
-        return self._functions.call_function(node["value"], given)
+        return _call(node["value"], given)
 
     def _check(self) -> None:
         if self.left >= 0:
@@ -178,3 +179,4 @@ def _first_line(exc: BaseException) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
+_call = cast("Callable[[str, list[Any]], Any]", Functions().call_function)

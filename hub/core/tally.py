@@ -20,8 +20,8 @@ RINGS: Final = (("m", 1, 12), ("h", 12, 24), ("d", 288, 7))
 """Each ring's letter, the slots that one of its buckets holds, and how many buckets there are."""
 WINDOWS: Final = ("1h", "24h", "7d")
 _FIRST_CLASS: Final = 3 + len(ANSWERS)
-SIZE: Final = _FIRST_CLASS + len(BOUNDS) + 1
-"""Numbers of a bucket: which one it is, the kinds of answers, succeeded, exhausted, the duration classes."""
+SIZE: Final = _FIRST_CLASS + len(BOUNDS) + 2
+"""Numbers of a bucket: which one it is, the kinds of answers, succeeded, exhausted, the duration classes, cancelled."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class Window(msgspec.Struct, frozen=True):
     success_rate: float | None
     succeeded: int
     exhausted: int
+    cancelled: int
     latency_ms: Latency | None
 
 
@@ -84,10 +85,10 @@ def _window(found: Sequence[int]) -> Window:
     answers: dict[str, int] = dict(zip(ANSWERS, found[1:], strict=False))
     attempts = sum(answers.values())
     succeeded, exhausted = found[_FIRST_CLASS - 2 : _FIRST_CLASS]
-    classes = found[_FIRST_CLASS:]
+    *classes, cancelled = found[_FIRST_CLASS:]
     latency = Latency(*(percentile(classes, share) for share in (0.5, 0.9, 0.95, 0.99))) if any(classes) else None
     rate = round(answers["2xx"] / attempts, 4) if attempts else None
-    return Window(attempts, answers, rate, succeeded, exhausted, latency)
+    return Window(attempts, answers, rate, succeeded, exhausted, cancelled, latency)
 
 
 def percentile(classes: Sequence[int], share: float) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from hub.core import cursor as cursors
+from hub.core import tally
 from hub.core.errors import Conflict, Detail, InvalidCursor, NotFound, PayloadExpired
 from hub.core.event import now_text
 from hub.core.retry import MAX_ATTEMPTS
@@ -137,7 +138,9 @@ class Deliveries:
         partition = self._partition(endpoint_id)
         names = [keys.sched(partition), keys.retries(partition, endpoint_id), keys.heads(partition, endpoint_id)]
         names += (keys.record(partition, str(ref)), keys.owed_body(partition, str(ref)))
-        answer = await self._link.run(script("cancel"), names, [endpoint_id, str(ref), self._retention, _MOST_ATTEMPTS])
+        names.append(keys.figures(partition, endpoint_id))
+        args: list[Arg] = [endpoint_id, str(ref), self._retention, _MOST_ATTEMPTS, tally.SIZE]
+        answer = await self._link.run(script("cancel"), names, args)
         if answer == b"missing":
             raise _missing(id)
         if answer == b"ended":

@@ -222,10 +222,11 @@ class Queues:
     async def purge(self, partition: int, endpoint_id: str, entries: Sequence[str]) -> int:
         """Cancel queued entries of an endpoint that is deleted or gone; returns how many deliveries were cancelled."""
         names = [keys.sched(partition), keys.tick(partition), *self._endpoint_keys(partition, endpoint_id)]
+        names.append(keys.figures(partition, endpoint_id))
         for entry in entries:
             ref = entry.split("|")[-3]
             names += (keys.record(partition, ref), keys.owed_body(partition, ref))
-        return await self._link.run(script("purge"), names, [endpoint_id, self._retention, *entries])
+        return await self._link.run(script("purge"), names, [endpoint_id, self._retention, tally.SIZE, *entries])
 
     def _endpoint_keys(self, partition: int, endpoint_id: str) -> list[str]:
         return keys.of_endpoint(partition, endpoint_id)[2:]

@@ -45,6 +45,19 @@ async def test_attempts_are_counted_by_answer_duration_and_end(ground: Ground, f
     assert (stats.backlog.total, stats.oldest_owed_at) == (0, None)
 
 
+async def test_cancelled_deliveries_are_counted_however_they_were_cancelled(ground: Ground, figures: Figures) -> None:
+    ep = await ground.endpoint()
+    await ground.owe(ep, await ground.append(5))
+    (first, *_), _ = await ground.deliveries.page(APP, Filter(endpoint=ep), limit=1)
+    await ground.deliveries.cancel(APP, first.id)  # by hand
+    (lease,) = await ground.claim(ep, 1)
+    await ground.settle(ep, [lease], "gone")  # 410
+    assert await ground.purge(ep) == 3  # what was queued then
+    for window in (await figures.read(APP, ep)).windows.values():
+        assert (window.cancelled, window.attempts, window.succeeded, window.exhausted) == (5, 1, 0, 0)
+    assert await ground.statuses(endpoint=ep) == ["cancelled"] * 5
+
+
 async def test_a_lost_lease_and_an_attempt_that_was_not_made_count_nothing(ground: Ground, figures: Figures) -> None:
     ep = await ground.endpoint()
     await ground.owe(ep, await ground.append(2))

@@ -121,6 +121,7 @@ local function settle(lease, verdict, due_in, record, says, as, o, b)
     add(7)
   elseif verdict == 'gone' or (verdict == 'retry' and dying) then
     end_delivery(o, b, ep, rec, 'c', now, keep)
+    add(size)
   elseif verdict == 'exhausted' then
     end_delivery(o, b, ep, rec, 'x', now, keep)
     add(8)

@@ -1,4 +1,4 @@
--- Included by settle and traffic: figures (see core/tally.py), in the hash `s`. `now` is the bucket of the present
+-- Included by settle, cancel, purge and traffic: figures (see core/tally.py), in the hash `s`. `now` is the bucket of the present
 -- 5 minutes; when they have passed, it is added to the rings `m`, `h` and `d`, whose buckets are overwritten in turn.
 local TALLY_SLOT, TALLY_LIFE = 300000, 8 * 86400
 local TALLY_RINGS = {{'m', 1, 12}, {'h', 12, 24}, {'d', 288, 7}}

@@ -6,12 +6,13 @@ const PAGE = 20;
 export class Deliveries {
   constructor(call, endpoint) {
     Object.assign(this, { call, endpoint, wanted: "", rows: [], next: null, open: new Map(), more: false });
+    this.body = make("div", { id: "deliveries" }, make("p", { class: "empty" }, "Loading …"));
     const select = make("select", { class: "narrow", "aria-label": "Status", onchange: () => { this.wanted = select.value; this.more = false; this.read(); } },
       [["", "All"], ["pending", "Pending"], ["succeeded", "Succeeded"], ["exhausted", "Exhausted"], ["cancelled", "Cancelled"]]
         .map(([value, text]) => make("option", { value }, text)));
     this.element = make("section", { class: "card", "aria-labelledby": "deliveries-head" },
       make("header", {}, make("h2", { id: "deliveries-head" }, "Deliveries"), make("div", { class: "end" }, select, button("Refresh", () => this.read()))),
-      make("div", { id: "deliveries" }, make("p", { class: "empty" }, "Loading …")));
+      this.body);
   }
 
   path(cursor) {
@@ -59,9 +60,9 @@ export class Deliveries {
   }
 
   paint() {
-    if (!byId("deliveries")) return;
+    if (!this.body.isConnected) return;  // another place is shown by now
     const rows = this.rows.flatMap((one) => (this.open.has(one.id) ? [this.row(one), this.detail(one)] : [this.row(one)]));
-    show("deliveries",
+    show(this.body,
       table(["Event", "Status", ">Attempts", "When", ""], rows, this.wanted ? "No delivery stands so." : "Nothing was owed to this endpoint yet. Send a test event to see one."),
       this.next && make("div", { class: "inside" }, button("Older", () => this.older())));
   }

@@ -25,6 +25,7 @@ function ends(token) {
 
 let call = null;
 let leave = () => {};
+let place = 0;
 
 function over(text) {
   leave();
@@ -37,12 +38,15 @@ function failed(error) {
   if (error && error.status === 401) {
     say("");
     over("This link has ended. Ask whoever gave it to you for a new one.");
+  } else if (error && error.status === 404 && location.hash) {
+    say("This endpoint is not there any more.", "warn");
+    location.hash = "";
   } else say(error ? explain(error) : "Connected again.", error ? (error.status === 0 || error.status === 503 ? "warn" : "bad") : "good");
 }
 
 // -- all endpoints -----------------------------------------------------------------------------------------------------
 
-async function list() {
+async function list(here) {
   const rows = [];
   let more = "";
   do {
@@ -51,6 +55,7 @@ async function list() {
     more = pagination.next_cursor && rows.length < 500 ? `&after=${encodeURIComponent(pagination.next_cursor)}` : "";
   } while (more);
   const stats = (await call("GET", "/v1/stats")).data;
+  if (here !== place) return;  // another place is shown by now
   show("app", stats.app);
   const day = stats.traffic["24h"];
   show("view",
@@ -117,7 +122,13 @@ function top(one, read, deliveries) {
   };
   const remove = async () => {
     if (!(await confirm("Delete this endpoint?", "Nothing more is sent to it, and what it is still owed is cancelled. This can't be undone.", "Delete"))) return;
-    await call("DELETE", `/v1/endpoints/${one.id}`);
+    leave();
+    try {
+      await call("DELETE", `/v1/endpoints/${one.id}`);
+    } catch (error) {
+      route();
+      throw error;
+    }
     say("The endpoint is deleted.");
     location.hash = "";
   };
@@ -146,10 +157,12 @@ async function settled(id) {
 
 async function route() {
   leave();
+  place += 1;
+  const here = place;
   const id = /^#(ep_[0-9a-f]{24})$/.exec(location.hash);
   try {
     if (id) leave = every(5, await detail(id[1]), failed);
-    else leave = every(10, list, failed);
+    else leave = every(10, () => list(here), failed);
   } catch (error) {
     failed(error);
   }

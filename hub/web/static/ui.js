@@ -14,8 +14,8 @@ export function make(tag, attributes = {}, ...children) {
 export const byId = (id) => document.getElementById(id);
 
 // Replaces what is in an element. Who was at a button there is at the same one afterwards: the same text in the same row.
-export function show(id, ...children) {
-  const box = byId(id);
+export function show(target, ...children) {
+  const box = typeof target === "string" ? byId(target) : target;
   const name = (element) => `${element.closest("[id]").id} ${element.textContent}`;
   const at = document.activeElement && box !== document.activeElement && box.contains(document.activeElement) ? name(document.activeElement) : null;
   box.replaceChildren(...children.flat(Infinity).filter(Boolean));

@@ -189,6 +189,10 @@ static void on_client(struct handler *handler, uint32_t events)
     }
     size_t length = old + (size_t)count;
     buffer[length] = 0;
+    if (!client->upgraded && strncmp(buffer, "HTTP/1.1 503", 12) == 0) { /* OVERLOADED: come back in 1 to 4 s */
+        client_leave(client, (1 + (uint64_t)rand() % 4) * 1000000000);
+        return;
+    }
     if (!client->upgraded)
         old = used = hear_head(client, buffer, length);
     if (client->upgraded && options.mode == MODE_SSE) {

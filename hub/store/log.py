@@ -150,8 +150,7 @@ class Log:
             own = origin if event.traceparent is None else traced(origin, event.traceparent)
             packed.append((event.topic, event.type, event.id, event.timestamp, own, event.body.decode()))
         reply = await self._writer.run(script("append"), names, [self._retention, fingerprint, app, _pack(packed)])
-        head = f"{partition:x}-{int(reply[0]):x}-"
-        return [_appended(event, head, line) for event, line in zip(events, reply[1:], strict=True)]
+        return _appended(events, f"{partition:x}-{int(reply[0]):x}-", reply[1:])
 
     # -- read --------------------------------------------------------------------------------------------------------
 
@@ -232,15 +231,23 @@ class Log:
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
 
 
-def _appended(event: Event, head: str, line: bytes) -> Appended:
-    """What append.lua answers of an event; `head` is how its cursor begins."""
-    kind, timestamp, is_duplicate = event.type, event.timestamp, line.startswith(b"=")
-    if is_duplicate:
-        line, first_timestamp, first_kind = line[1:].split(b" ", 2)
-        kind, timestamp = first_kind.decode(), first_timestamp.decode()
-    ms, seq = line.split(b"-")
-    cursor = f"{head}{int(ms):x}-{int(seq):x}"  # what cursors.encode would give: this runs once per event
-    return Appended(event.id, event.topic, kind, timestamp, cursor, is_duplicate)
+def _appended(events: Sequence[Event], head: str, lines: Sequence[bytes]) -> list[Appended]:
+    """What append.lua answers of each event; `head` is how their cursors begin.
+
+    A cursor is what cursors.encode would give: this runs once per event, and a batch's share their millisecond.
+    """
+    done: list[Appended] = []
+    shared, start = b"", ""
+    for event, line in zip(events, lines, strict=True):
+        kind, timestamp, is_duplicate = event.type, event.timestamp, line.startswith(b"=")
+        if is_duplicate:
+            line, first_timestamp, first_kind = line[1:].split(b" ", 2)
+            kind, timestamp = first_kind.decode(), first_timestamp.decode()
+        ms, _, seq = line.partition(b"-")
+        if ms != shared:
+            shared, start = ms, f"{head}{int(ms):x}-"
+        done.append(Appended(event.id, event.topic, kind, timestamp, f"{start}{int(seq):x}", is_duplicate))
+    return done
 
 
 def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:

@@ -61,8 +61,8 @@ bench: $(STAMP) ## speed beside the C limit and other servers; rewrites BENCHMAR
 bench-webhooks: $(STAMP) ## webhook deliveries beside a plain loop; rewrites their part of BENCHMARKS.md
 	$(BIN)/python -m bench.webhooks --write
 
-bench-storm: $(STAMP) ## 5,000 clients are cut at once and come back
-	$(BIN)/python -m bench.storm
+bench-storm: $(STAMP) ## 5,000 clients are cut at once and come back; rewrites their part of BENCHMARKS.md
+	$(BIN)/python -m bench.storm --write
 
 bench-overload: $(STAMP) ## a web process at 10 times its capacity; rewrites its part of BENCHMARKS.md
 	$(BIN)/python -m bench.overload --write

@@ -1,7 +1,7 @@
 """The resume storm: thousands of clients are cut at once and come back with their cursors, while events go on.
 
     python -m bench.storm [--clients 5000] [--others 200] [--rooms 50] [--rate 200] [--seconds 5] [--scenario NAME]...
-        [--mode ws|sse]...
+        [--mode ws|sse]... [--write]
 
 Prints a JSON line per scenario and transport (bench/README.md names the fields). Exits with 1 when a client didn't get
 each event of its room exactly once and in order, or the store was read for each of them.
@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import processes
+from bench import processes, storm_report
 from bench.processes import BENCH, BUILD, SERVE_COMMAND, BenchError, Cores, Running
 
 PARTS = ("load_loop.c", "load_wire.c", "load_measure.c", "load_publisher.c", "load_peers.c")
@@ -143,6 +143,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5, help="of each phase")
     parser.add_argument("--scenario", action="append", choices=[scenario.name for scenario in SCENARIOS])
     parser.add_argument("--mode", action="append", choices=MODES)
+    parser.add_argument("--write", action="store_true", help="the table into BENCHMARKS.md")
     given = parser.parse_args()
     size = Size(given.clients, given.others, given.rooms, given.rate, given.seconds)
     files = processes.raise_file_limit()
@@ -150,16 +151,22 @@ def main() -> int:
         print(f"storm: {size.clients + size.others + 200} open files needed, {files} allowed", file=sys.stderr)
         return 1
     failed = False
+    rows: list[tuple[str, dict[str, object]]] = []
     try:
         program = build()
         for scenario, mode in itertools.product(SCENARIOS, given.mode or MODES):
             if not given.scenario or scenario.name in given.scenario:
                 fields = play(program, scenario, replace(size, mode=mode), Cores.pick())
                 print(json.dumps(fields), flush=True)
+                rows.append((scenario.title, fields))
                 failed = failed or bool(fields["failed"]) or float(str(fields["reads_per_client"])) > 0.1
     except BenchError as error:
         print(f"storm: {error}", file=sys.stderr)
         return 1
+    table = storm_report.section(rows, size.rate, size.seconds)
+    print(table)
+    if given.write and not failed:
+        storm_report.write(table)
     return 1 if failed else 0
 
 

@@ -17,7 +17,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
@@ -181,33 +181,38 @@ async def test_a_window_that_moves_on_during_a_replay_loses_nothing(one: Process
 
 
 @pytest.mark.parametrize("room", ["a.x", "a.*"])
-async def test_a_window_that_moves_on_while_a_join_waits_for_its_turn_loses_nothing(
+async def test_what_the_store_has_beyond_a_fan_out_that_is_late_comes_once(
     one: Process, monkeypatch: pytest.MonkeyPatch, room: str
 ) -> None:
-    done = await one.publish("a.x", 0)
-    await eventually(lambda: one.gateway.cursor() == done.cursor, "it was fanned out")
-    asked, client = fan_out_asked(one, monkeypatch), Client().open(one)
-    async with one.gateway.turn.take():
-        await one.publish_all([("a.x", n) for n in range(1, 40)])
-        await asyncio.wait_for(asked.wait(), 15)
-        joining = asyncio.create_task(client.join(one, room, done.cursor))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not joining.done()
+    client, joining = await held_replay(one, room, 250)  # the last page is not full
+    asked, may_go, fan_out = asyncio.Event(), asyncio.Event(), one.gateway.turn.fan_out
+
+    @contextlib.asynccontextmanager
+    async def later() -> AsyncGenerator[None]:
+        asked.set()
+        await may_go.wait()
+        async with fan_out():
+            yield
+
+    monkeypatch.setattr(one.gateway.turn, "fan_out", later)
+    await one.publish_all([("a.x", n) for n in range(250, 255)])
+    await asyncio.wait_for(asked.wait(), 15)
+    client.flows.set()
     await joining
-    await one.publish("a.x", 40)
-    await eventually(lambda: 40 in client.data(), "it is live")
-    assert client.data() == list(range(1, 41))
+    may_go.set()
+    await one.publish("a.x", 255)
+    await eventually(lambda: 255 in client.data(), "it is live")
+    assert client.data() == list(range(256))
 
 
 @pytest.mark.parametrize("room", ["a.x", "a.*"])
-async def test_what_the_store_has_beyond_the_fan_out_comes_once(
+async def test_a_window_that_moves_on_while_a_replay_waits_for_its_turn_loses_nothing(
     one: Process, monkeypatch: pytest.MonkeyPatch, room: str
 ) -> None:
     client, joining = await held_replay(one, room)
     asked = fan_out_asked(one, monkeypatch)
     async with one.gateway.turn.take():
-        await one.publish_all([("a.x", n) for n in range(300, 305)])
+        await one.publish_all([("a.x", n) for n in range(300, 340)])
         await asyncio.wait_for(asked.wait(), 15)
         client.flows.set()
         await eventually(lambda: 289 in client.data(), "it has read what lies below the window")
@@ -215,9 +220,9 @@ async def test_what_the_store_has_beyond_the_fan_out_comes_once(
             await asyncio.sleep(0)
         assert not joining.done()
     await joining
-    await one.publish("a.x", 305)
-    await eventually(lambda: 305 in client.data(), "it is live")
-    assert client.data() == list(range(306))
+    await one.publish("a.x", 340)
+    await eventually(lambda: 340 in client.data(), "it is live")
+    assert client.data() == list(range(341))
 
 
 @pytest.mark.parametrize("room", ["a.x", "a.*"])

@@ -33,7 +33,7 @@ class Window:
         topic = (entry.app, entry.topic)
         entries = self._topics.get(topic)
         if entries is None:
-            self._topics[topic] = entries = deque()
+            self._topics[topic] = entries = deque[Entry]()
         entries.append(entry)
         self._bytes += len(entry.body) + _OVERHEAD
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:

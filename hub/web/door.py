@@ -181,7 +181,7 @@ class Door:
         if self._unlogged or self._line:
             self._renew()
             self._tell(lag, now)
-        self._left = REFUSALS
+        self._left = int(REFUSALS * (1 + min(lag, 1.0) / TICK))  # a late tick stands for those that it missed
         for _ in range(len(self._line)):
             if self._left <= 0:
                 break

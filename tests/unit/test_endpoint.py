@@ -58,6 +58,25 @@ def test_an_endpoint_with_a_url_alone_has_the_defaults() -> None:
         ({"retry": {"schedule": [1], "base": 5}}, "retry"),
         ({"headers": {"webhook-id": "x"}}, "headers.webhook-id"),
         ({"headers": {"Host": "x"}}, "headers.Host"),
+        *(
+            ({"headers": {name: "x"}}, f"headers.{name}")
+            for name in (
+                "Connection",
+                "Content-Encoding",
+                "Content-Type",
+                "Cookie",
+                "Date",
+                "Expect",
+                "Keep-Alive",
+                "Proxy-Authorization",
+                "Proxy-Connection",
+                "TE",
+                "Trailer",
+                "Upgrade",
+                "CE-id",
+                "WebHook-Request-Origin",
+            )
+        ),
         ({"headers": {"Content-Length": "1"}}, "headers.Content-Length"),
         ({"headers": {"Transfer-Encoding": "chunked"}}, "headers.Transfer-Encoding"),
         ({"headers": {"User-Agent": "x"}}, "headers.User-Agent"),

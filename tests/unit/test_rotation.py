@@ -3,7 +3,7 @@
 import pytest
 
 from hub.core.errors import Conflict, HubError, Invalid
-from hub.core.rotation import MAX_GRACE, MOST_AT_ONCE, Retired, chosen, retire
+from hub.core.rotation import MAX_GRACE, MOST_AT_ONCE, Retired, Rotation, chosen, retire
 from hub.core.signing import Signature, kind_of, new_secret
 
 NOW = 1_000_000
@@ -45,3 +45,7 @@ def test_a_secret_that_is_given_is_kept_and_must_fit_the_signature() -> None:
     for secret, signature in wrong:
         with pytest.raises(HubError, match="secret"):
             chosen(secret, signature)
+
+
+def test_the_old_secret_signs_for_a_day_unless_another_grace_is_given() -> None:
+    assert Rotation().grace == 86_400

@@ -155,7 +155,7 @@ async def test_a_client_that_stops_reading_is_closed_resumes_and_costs_the_other
             assert int.from_bytes(came.payload[:2]) == 4008
         except (asyncio.IncompleteReadError, ConnectionError):  # on a machine so busy that it was cut off meanwhile
             assert time.monotonic() - stalled > FORCE_AFTER
-        assert 0 < len(got) < 60
+        assert 0 < len(got) < 20  # 1 MiB waits for it here, and little in the kernel (TCP_NOTSENT_LOWAT)
     async with WsClient.open(hub) as ws:
         assert (await ws.join(room, after=cursor))["recovered"] is True
         got += [message["event"]["data"][0] for message in await ws.events(60 - len(got))]

@@ -121,6 +121,7 @@ async def test_head_and_a_wrong_accept_are_answered(client: httpx.AsyncClient) -
     head = await client.head("/v1/stream?topic=a")
     assert head.status_code == 200
     assert head.headers["content-type"].startswith("text/event-stream")
+    assert head.headers["x-accel-buffering"] == "no"  # for proxies that are not told so by their own configuration
     wrong = await client.get("/v1/stream?topic=a", headers={"accept": "application/json"})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (406, "NOT_ACCEPTABLE")
 

@@ -21,8 +21,8 @@ from hub.telemetry import logger
 from hub.web.http import ErrorBody, encode, now_ms
 
 TICK: Final = 0.025
-REFUSALS: Final = 200
-"""That are answered per tick: 8,000 a second, a tenth of a core."""
+REFUSALS: Final = 60
+"""That are answered per tick: 2,400 a second, which leaves most of a core to what is let in."""
 SHED_AFTER: Final = 0.5
 """Seconds that the loop must have been late before requests are refused."""
 LIVE_SHED_AFTER: Final = 3.0

@@ -11,7 +11,10 @@ from hub.app import OPERATIONS
 from tests.support.hub import Hub, auth, token
 
 _numbers = itertools.count(1)
-DATA = {"POST /v1/events", "POST /v1/tickets", "POST /v1/oauth/token", "POST /v1/oauth/revoke"}
+DATA = {
+    "POST /v1/events", "POST /v1/tickets", "POST /v1/oauth/token", "POST /v1/oauth/revoke",
+    "POST /v1/handshakes/{endpoint}/{key}",  # the target's own word, which hub.endpoint.handshake_granted tells of
+}  # fmt: skip
 """What changes nothing that an operator set up: an app's own traffic, and credentials that hold for themselves."""
 
 

@@ -70,6 +70,12 @@ def format_id(position: Position) -> str:
     return f"{position[0]}-{position[1]}"
 
 
+def behind(position: Position) -> Position:
+    """The least position above this one."""
+    ms, seq = position
+    return (ms, seq + 1) if seq < 2**64 - 1 else (ms + 1, 0)
+
+
 def before(position: Position) -> Position:
     """The greatest position below this one (sequences are 64-bit)."""
     ms, seq = position

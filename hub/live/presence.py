@@ -18,6 +18,7 @@ from hub.live.holdings import Holdings
 from hub.live.watched import MOST_NAMES, Watched
 from hub.store.connect import Link
 from hub.store.control import Notice
+from hub.store.paging import Slice, Window
 from hub.store.presence import Members, PresenceStore
 from hub.store.wire import StoreError
 from hub.telemetry import logger
@@ -115,9 +116,9 @@ class Presence:
         await self._holdings.version(app, topic, None)
         return await self._store.members(app, topic, most)
 
-    async def topics(self, app: str, prefix: str, after: str, limit: int) -> list[tuple[str, int]]:
-        """Topics with members, and how many, in order of their names."""
-        return await self._store.topics(app, prefix, after, limit)
+    async def topics(self, app: str, prefix: str, window: Window) -> Slice[tuple[str, int]]:
+        """Topics with members, and how many, by name."""
+        return await self._store.topics(app, prefix, window)
 
     # -- watchers ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """API keys as their owners manage them. A key's text is shown once; the store has its digest."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from hub.store import keys
 from hub.store.apps import Apps, new_version
 from hub.store.connect import Link
 from hub.store.digest import digest
-from hub.store.paging import Slice, page
+from hub.store.paging import Slice, Window, page
 from hub.store.revocations import Revocations
 from hub.store.scripts import script
 from hub.store.versioned import Version
@@ -90,11 +90,9 @@ class ApiKeys:
             raise NotFound("No API key has this id")
         return found
 
-    async def page(
-        self, app_id: str, *, limit: int, after: str | None = None, before: str | None = None
-    ) -> Slice[Listed]:
-        """An app's keys, oldest first, right after or right before one."""
-        return await page(self._link, keys.app_keys(app_id), self._many, limit=limit, after=after, before=before)
+    async def page(self, app_id: str, window: Window, keep: Callable[[Listed], bool] | None = None) -> Slice[Listed]:
+        """An app's keys by age; of those looked at the ones to `keep`."""
+        return await page(self._link, keys.app_keys(app_id), self._many, window, keep)
 
     async def revoke(self, app_id: str, key_id: str) -> None:
         """Refuse a key from now on, on every process, and close what it has opened."""

@@ -21,7 +21,7 @@ from hub.core.tenant import App, AppInput, AppPatch, SigningKey, SigningKeyInput
 from hub.settings import Settings
 from hub.store import control, keys
 from hub.store.connect import Link
-from hub.store.paging import Slice, page
+from hub.store.paging import Slice, Window, page
 from hub.store.revocations import Revocations
 from hub.store.scripts import script
 from hub.store.secrets import Secrets
@@ -88,9 +88,9 @@ class Apps:
             raise Conflict(f"The app {app.id!r} {'was deleted; an id is given once' if gone else 'is there already'}")
         return app
 
-    async def page(self, *, limit: int, after: str | None = None, before: str | None = None) -> Slice[App]:
-        """Apps by id, right after or right before one."""
-        return await page(self._link, keys.APP_INDEX, self._many, limit=limit, after=after, before=before)
+    async def page(self, window: Window) -> Slice[App]:
+        """Apps by id."""
+        return await page(self._link, keys.APP_INDEX, self._many, window)
 
     async def update(self, app_id: str, given: AppPatch) -> App:
         """Change an app; disabling ends its connections on every process. Raises Invalid, NotFound, Conflict."""

@@ -1,19 +1,20 @@
 """The audit log: what was changed by whom, per app, kept for HUB_AUDIT_RETENTION."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from hub.core.errors import Detail, InvalidCursor
 from hub.core.event import now_text
 from hub.store import keys
 from hub.store.connect import Link
+from hub.store.paging import Edge, Row, Slice, Window, walk
 from hub.store.wire import Reply
 
 MAX_LENGTH: Final = 100_000
 """Entries that an app keeps at most; the oldest go first."""
-_ID: Final = re.compile(r"aud_(\d{1,15}-\d{1,20})")
+ID: Final = re.compile(r"aud_\d{1,15}-\d{1,19}")
 
 
 class Deed(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,20 +60,17 @@ class Audit:
         )
 
     async def page(
-        self, app: str, *, limit: int, after: str | None = None, before: str | None = None
-    ) -> tuple[list[AuditEntry], str | None, str | None]:
-        """Up to `limit` deeds, newest first, behind one or before one; with the ids to go on and back from."""
-        key = keys.audit(app)
-        if before is not None:
-            found = await self._link.call("XRANGE", key, f"({_place(before, 'before')}", "+", "COUNT", limit + 1)
-            more, found = len(found) > limit, found[:limit][::-1]
-            entries = [_entry(raw) for raw in found]
-            return entries, entries[-1].id if entries else None, entries[0].id if more else None
-        top = "+" if after is None else f"({_place(after, 'after')}"
-        found = await self._link.call("XREVRANGE", key, top, "-", "COUNT", limit + 1)
-        entries = [_entry(raw) for raw in found[:limit]]
-        next_id = entries[-1].id if len(found) > limit else None
-        return entries, next_id, entries[0].id if entries and after is not None else None
+        self, app: str, window: Window, keep: Callable[[AuditEntry], bool] | None = None
+    ) -> Slice[AuditEntry]:
+        """An app's deeds by age; of those looked at the ones to `keep`."""
+
+        async def read(edge: Edge | None, count: int) -> list[Row[AuditEntry]]:
+            start = None if edge is None else f"{'' if edge.inclusive else '('}{edge.id.removeprefix('aud_')}"
+            bounds = ("XREVRANGE", start or "+", "-") if window.downward else ("XRANGE", start or "-", "+")
+            found = await self._link.call(bounds[0], keys.audit(app), *bounds[1:], "COUNT", count)
+            return [(entry.id, entry) for entry in map(_entry, found)]
+
+        return await walk(window, read, keep)
 
 
 def _entry(raw: Reply) -> AuditEntry:
@@ -80,11 +78,3 @@ def _entry(raw: Reply) -> AuditEntry:
     deed = msgspec.json.decode(fields[1], type=Deed)
     at = now_text(int(place.partition(b"-")[0]))
     return AuditEntry(id=f"aud_{place.decode()}", at=at, **msgspec.structs.asdict(deed))
-
-
-def _place(id: str, field: str) -> str:
-    found = _ID.fullmatch(id)
-    if found is None:
-        message = "is not the id of an entry of this list"
-        raise InvalidCursor(f"{field}: {message}", (Detail(field, message),))
-    return found[1]

@@ -20,6 +20,7 @@ from hub.core.event_type import EventType, EventTypeInput
 from hub.core.schema import Schema
 from hub.store import keys
 from hub.store.connect import Link
+from hub.store.paging import Slice, Window, page_of
 from hub.store.scripts import script
 from hub.store.wire import Reply
 from hub.telemetry import logger
@@ -78,14 +79,15 @@ class Catalogue:
             raise _missing(name)
         return msgspec.json.decode(raw, type=EventType)
 
-    async def page(self, app: str, *, limit: int, after: str | None) -> tuple[list[EventType], str | None]:
-        """Types by name, after one; with the name to go on from, None at the end."""
+    async def page(self, app: str, window: Window) -> Slice[EventType]:
+        """An app's types by name."""
         names = sorted(raw.decode() for raw in await self._link.call("HKEYS", keys.event_types(app)))
-        rest = [name for name in names if after is None or name > after]
-        wanted = rest[:limit]
-        found: Reply = await self._link.call("HMGET", keys.event_types(app), *wanted) if wanted else []
-        types = [msgspec.json.decode(raw, type=EventType) for raw in found if raw is not None]
-        return types, wanted[-1] if len(rest) > limit else None
+
+        async def load(wanted: list[str]) -> list[EventType | None]:
+            found: Reply = await self._link.call("HMGET", keys.event_types(app), *wanted)
+            return [None if raw is None else msgspec.json.decode(raw, type=EventType) for raw in found]
+
+        return await page_of(names, load, window)
 
     async def delete(self, app: str, name: str) -> None:
         """Raises NotFound."""

@@ -7,16 +7,17 @@ import msgspec
 
 from hub.core import cursor as cursors
 from hub.core import tally
-from hub.core.errors import Conflict, Detail, InvalidCursor, NotFound, PayloadExpired
+from hub.core.errors import Conflict, NotFound, PayloadExpired
 from hub.core.event import now_text
 from hub.core.retry import MAX_ATTEMPTS
 from hub.settings import Settings
 from hub.store import attempts, keys
 from hub.store.attempts import Attempt
 from hub.store.connect import Link
-from hub.store.delivery_scan import Filter, Listed, Merge, Owner, Place
+from hub.store.delivery_scan import Filter, Listed, Merge, Owner, Place, Start
 from hub.store.endpoints import Endpoints, ring
 from hub.store.log import Log
+from hub.store.paging import Edge, Slice, Window, cut
 from hub.store.records import (
     TESTS,
     Ref,
@@ -86,31 +87,25 @@ class Deliveries:
         made = await attempts.read(self._link, self._partition(endpoint_id), standing.history)
         return DeliveryDetail(**msgspec.structs.asdict(_view(ref, endpoint_id, found, standing)), attempts=made)
 
-    async def page(
-        self, app: str, wanted: Filter, *, limit: int, cursor: str | None = None
-    ) -> tuple[list[Delivery], str | None]:
-        """Deliveries, newest event first, and the cursor to go on from (None at the end).
+    async def page(self, app: str, wanted: Filter, window: Window) -> Slice[Delivery]:
+        """Deliveries by their events' age.
 
-        At most SCAN_BUDGET deliveries are looked at, so a page may be short, even empty, and still have a cursor.
+        At most SCAN_BUDGET deliveries are looked at, so a page may be short, even empty, and still be gone on from.
         """
-        below = _place_of(cursor) if cursor else None
-        owners = await self._owners(app, wanted.endpoint)
-        if wanted.event is not None:
-            scan = await self._of_event(app, wanted, owners, below)
-        else:
-            scan = Merge(self._link, owners, self._log.partitions, wanted, below)
+        scan = await self._scan(app, wanted, window)
         found: list[Delivery] = []
-        looked = 0
-        while looked < SCAN_BUDGET and (places := await scan.take(limit)):
-            for place, delivery in zip(places, await self._read(app, places), strict=True):
-                looked, below = looked + 1, place
+        last, more, looked = None, True, 0
+        while more and len(found) < window.limit and looked < SCAN_BUDGET:
+            places = await scan.take(window.limit)
+            more = bool(places)
+            for n, (place, delivery) in enumerate(zip(places, await self._read(app, places), strict=True), 1):
+                last, looked = place, looked + 1
                 if delivery is not None and wanted.status in (None, delivery.status):
                     found.append(delivery)
-                if len(found) == limit:
-                    return found, delivery_id(place.ref, place.endpoint)
-        if below is None or looked < SCAN_BUDGET:
-            return found, None
-        return found, delivery_id(below.ref, below.endpoint)
+                if len(found) == window.limit:
+                    more = n < len(places) or bool(await scan.take(1))
+                    break
+        return cut(window, found, Edge(delivery_id(last.ref, last.endpoint)) if more and last is not None else None)
 
     async def retry(self, app: str, id: str) -> Delivery:
         """Owe an ended delivery once more. Raises NotFound, Conflict (it is pending), PayloadExpired, LogFull."""
@@ -174,14 +169,23 @@ class Deliveries:
         numbers = await self._link.pipeline(commands) if commands else []
         return [Owner(*one, (0, TESTS, *map(int, found))) for one, found in zip(placed, numbers, strict=True)]
 
-    async def _of_event(self, app: str, wanted: Filter, owners: Sequence[Owner], below: Place | None) -> Listed:
+    async def _scan(self, app: str, wanted: Filter, window: Window) -> Listed | Merge:
+        edge = window.edge
+        place = None if edge is None else _place_of(edge.id)
+        start = Start(place, edge is not None and edge.inclusive, window.downward)
+        owners = await self._owners(app, wanted.endpoint)
+        if wanted.event is not None:
+            return await self._of_event(app, wanted, owners, start)
+        return Merge(self._link, owners, self._log.partitions, wanted, start)
+
+    async def _of_event(self, app: str, wanted: Filter, owners: Sequence[Owner], start: Start) -> Listed:
         places: list[Place] = []
         for p in range(self._log.partitions):
             for line in await self._link.call("HVALS", keys.seen(p, app, wanted.event or "")):
                 ms, seq = cursors.parse_id(line.split(b" ")[0])
                 if wanted.is_within(ms):
                     places += [Place(ms, seq, p, one.endpoint, origin) for one in owners for origin in one.origins]
-        return Listed(places, below)
+        return Listed(places, start)
 
     async def _read(self, app: str, places: Sequence[Place]) -> list[Delivery | None]:
         replies = await self._link.pipeline(
@@ -196,13 +200,9 @@ class Deliveries:
         return keys.delivery_partition(endpoint_id, self._partitions)
 
 
-def _place_of(cursor: str) -> Place:
-    parsed = parse_delivery_id(cursor)
-    if parsed is None:
-        message = "is not a cursor of this listing; pass one back exactly as an answer carried it"
-        raise InvalidCursor(f"cursor: {message}", (Detail("cursor", message),))
-    ref, endpoint_id = parsed
-    return Place(*ref.position, ref.partition, endpoint_id, ref.origin)
+def _place_of(id: str) -> Place | None:
+    parsed = parse_delivery_id(id)
+    return None if parsed is None else Place(*parsed[0].position, parsed[0].partition, parsed[1], parsed[0].origin)
 
 
 def _listed(app: str, place: Place, reply: Reply) -> Delivery | None:

@@ -27,7 +27,7 @@ class Filter(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A delivery's place in listings, which go from the greatest down."""
+    """A delivery's place in listings, which are in this order or against it."""
 
     ms: int
     seq: int
@@ -40,11 +40,25 @@ class Place(NamedTuple):
         return Ref(self.partition, self.ms, self.seq, self.origin)
 
 
+class Start(NamedTuple):
+    """Where reading begins, behind a place or with it, and whether it goes down to older ones."""
+
+    place: Place | None
+    inclusive: bool
+    downward: bool
+
+    def precedes(self, place: Place) -> bool:
+        """Whether a place is still to be read."""
+        if self.place is None or place == self.place:
+            return self.place is None or self.inclusive
+        return place < self.place if self.downward else place > self.place
+
+
 class Listed:
     """Places that are known beforehand."""
 
-    def __init__(self, places: Sequence[Place], below: Place | None) -> None:
-        self._places = sorted((place for place in places if below is None or place < below), reverse=True)
+    def __init__(self, places: Sequence[Place], start: Start) -> None:
+        self._places = sorted(filter(start.precedes, places), reverse=start.downward)
 
     async def take(self, count: int) -> list[Place]:
         """The next places, at most `count`; none at the end."""
@@ -63,10 +77,10 @@ class Owner(NamedTuple):
 class _Source:
     """One index: the deliveries of one endpoint from one log partition, of one origin."""
 
-    __slots__ = ("done", "endpoint", "found", "key", "origin", "partition", "top")
+    __slots__ = ("done", "endpoint", "first", "found", "key", "origin", "partition")
 
-    def __init__(self, endpoint: str, partition: int, origin: int, key: str, top: str) -> None:
-        self.endpoint, self.partition, self.origin, self.key, self.top = endpoint, partition, origin, key, top
+    def __init__(self, endpoint: str, partition: int, origin: int, key: str, first: str) -> None:
+        self.endpoint, self.partition, self.origin, self.key, self.first = endpoint, partition, origin, key, first
         self.found: list[Place] = []
         self.done = False
 
@@ -80,16 +94,17 @@ class Merge:
         owners: Sequence[Owner],
         log_partitions: int,
         wanted: Filter,
-        below: Place | None,
+        start: Start,
     ) -> None:
         self._link = link
-        self._below = below
-        self._low = "-" if wanted.since is None else str(wanted.since)
-        top = "+" if wanted.until is None else f"({wanted.until}-0"
-        if below is not None and wanted.is_within(below.ms):
-            top = cursors.format_id((below.ms, below.seq))
+        self._start = start
+        low = "-" if wanted.since is None else str(wanted.since)
+        high = "+" if wanted.until is None else f"({wanted.until}-0"
+        first, self._last = (high, low) if start.downward else (low, high)
+        if start.place is not None and wanted.is_within(start.place.ms):
+            first = cursors.format_id((start.place.ms, start.place.seq))
         self._sources = [
-            _Source(endpoint, p, origin, keys.origin_index(partition, endpoint, p, origin), top)
+            _Source(endpoint, p, origin, keys.origin_index(partition, endpoint, p, origin), first)
             for endpoint, partition, origins in owners
             for origin in origins
             for p in range(1 if origin == TESTS else log_partitions)
@@ -103,8 +118,8 @@ class Merge:
             self._sources = [source for source in self._sources if source.found]
             if not self._sources:
                 break
-            newest = max(self._sources, key=lambda source: source.found[0])
-            taken.append(newest.found.pop(0))
+            best = (max if self._start.downward else min)(self._sources, key=lambda source: source.found[0])
+            taken.append(best.found.pop(0))
         return taken
 
     async def _fill(self) -> None:
@@ -112,8 +127,9 @@ class Merge:
         if not dry:
             return
         count = max(_LEAST_PAGE, _PAGE // len(self._sources))
+        command = "XREVRANGE" if self._start.downward else "XRANGE"
         commands: list[tuple[Arg, ...]] = [
-            ("XREVRANGE", source.key, source.top, self._low, "COUNT", count) for source in dry
+            (command, source.key, source.first, self._last, "COUNT", count) for source in dry
         ]
         for source, reply in zip(dry, await self._link.pipeline(commands), strict=True):
             places = [
@@ -122,6 +138,6 @@ class Merge:
             ]
             source.done = len(places) < count
             if places:
-                source.top = f"({cursors.format_id((places[-1].ms, places[-1].seq))}"
-            source.found = [place for place in places if self._below is None or place < self._below]
-        await self._fill()  # a page may have held only what lies above the cursor
+                source.first = f"({cursors.format_id((places[-1].ms, places[-1].seq))}"
+            source.found = list(filter(self._start.precedes, places))
+        await self._fill()  # a page may have held only what lies on the cursor's other side

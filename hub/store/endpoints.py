@@ -28,6 +28,7 @@ from hub.settings import Settings
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Log
+from hub.store.paging import Slice, Window, page
 from hub.store.permission import FIELDS, Permission, parse
 from hub.store.scripts import script
 from hub.store.secrets import Secrets
@@ -171,15 +172,16 @@ class Endpoints:
         retired = tuple(msgspec.structs.replace(one, secret=seal(one.secret)) for one in config.retired)
         return msgspec.structs.replace(config, secret=seal(config.secret), retired=retired)
 
-    async def page(self, app: str, *, limit: int, below: str | None = None) -> tuple[list[Endpoint], str | None]:
-        """Endpoints, newest first, below an id; with the id to go on from, None at the end."""
-        top = f"({below}" if below else "+"
-        found = await self._link.call("ZREVRANGEBYLEX", keys.app_endpoints(app), top, "-", "LIMIT", 0, limit + 1)
-        ids = [raw.decode() for raw in found]
-        stored = await self._load(ids[:limit])
-        for one in (id for id, found in zip(ids, stored, strict=False) if found is None):
-            await self._tell(app, one, b"")  # a creation or a deletion that broke off left it in the index
-        return [self._view(one) for one in stored if one is not None], ids[limit - 1] if len(ids) > limit else None
+    async def page(self, app: str, window: Window, keep: Callable[[Endpoint], bool] | None = None) -> Slice[Endpoint]:
+        """An app's endpoints by age; of those looked at the ones to `keep`."""
+
+        async def load(ids: list[str]) -> list[Endpoint | None]:
+            stored = await self._load(ids)
+            for one in (id for id, found in zip(ids, stored, strict=True) if found is None):
+                await self._tell(app, one, b"")  # a creation or a deletion that broke off left it in the index
+            return [None if one is None else self._view(one) for one in stored]
+
+        return await page(self._link, keys.app_endpoints(app), load, window, keep)
 
     async def ids(self, app: str) -> list[str]:
         """The ids of all of an app's endpoints."""

@@ -18,6 +18,7 @@ from hub.store import keys
 from hub.store.connect import Link
 from hub.store.endpoints import Endpoints
 from hub.store.log import Log
+from hub.store.paging import Slice, Window, page_of
 from hub.store.records import TESTS, job_id, parse_job_id
 from hub.store.scripts import script
 from hub.store.wire import Arg, Reply
@@ -117,15 +118,18 @@ class Jobs:
                 return _view(*parsed, fields)
         raise _missing(id)
 
-    async def of_endpoint(self, app: str, endpoint_id: str) -> list[Job]:
-        """An endpoint's jobs, newest first. Raises NotFound."""
+    async def of_endpoint(self, app: str, endpoint_id: str, window: Window) -> Slice[Job]:
+        """An endpoint's jobs by age. Raises NotFound."""
         await self._endpoints.get(app, endpoint_id)
         partition = self._partition(endpoint_id)
         numbers = sorted(map(int, await self._link.call("ZRANGE", keys.endpoint_jobs(partition, endpoint_id), 0, -1)))
-        commands: list[tuple[Arg, ...]] = [("HGETALL", keys.job(partition, endpoint_id, n)) for n in numbers]
-        replies = await self._link.pipeline(commands) if commands else []
-        found = zip(numbers, map(_fields, replies), strict=True)
-        return [_view(endpoint_id, number, fields) for number, fields in reversed(list(found)) if "config" in fields]
+
+        async def load(ids: list[str]) -> list[Job | None]:
+            replies = await self._link.pipeline([("HGETALL", keys.job(partition, endpoint_id, int(n))) for n in ids])
+            found = zip(map(int, ids), map(_fields, replies), strict=True)
+            return [_view(endpoint_id, number, fields) if "config" in fields else None for number, fields in found]
+
+        return await page_of([f"{number:016d}" for number in numbers], load, window)
 
     async def cancel(self, app: str, id: str) -> Job:
         """Owe nothing more by a job; what it owed stays owed. Raises NotFound, Conflict (it has ended)."""

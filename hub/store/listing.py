@@ -1,5 +1,6 @@
 """Listing the log: pages of an app's events by topic and type, in log order or backward, over all partitions."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,10 +17,11 @@ SCAN_BUDGET: Final = 20_000
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A listing's part: entries with their cursors, and where to go on."""
+    """A listing's part: entries with their cursors, and where to go on and back; None where there is nothing more."""
 
     entries: list[tuple[Entry, str]]
     next_cursor: str | None
+    prev_cursor: str | None = None
 
 
 async def page(
@@ -30,20 +32,26 @@ async def page(
     types: tuple[str, ...] = (),
     after: Cursor = (),
     before: Cursor = (),
+    since: int | None = None,
+    until: int | None = None,
     limit: int = 50,
     newest_first: bool = False,
 ) -> Page:
-    """List an app's events by topic pattern and type patterns, between two cursors, in log order or backward.
+    """List an app's events by topic pattern and type patterns, in log order or newest first.
 
-    At most SCAN_BUDGET entries are looked at; a page may therefore be short, even empty, and still have a cursor to
-    go on from.
+    A page lies next to the cursor that is given: what follows `after`, or what comes right before `before`. With both,
+    it begins at the one that the order comes to first. `since` (inclusive) and `until` (exclusive) are in ms of the
+    append. At most SCAN_BUDGET entries are looked at; a page may therefore be short, even empty, and still have a
+    cursor to go on from.
     """
     for field, cursor in (("after", after), ("before", before)):
         if any(mark.partition >= log.partitions for mark in cursor):
             raise InvalidCursor.field(field, f"is of a hub with more than {log.partitions} partitions; list without it")
     wanted = [keys.partition_of(app, topic, log.partitions)] if not is_pattern(topic) else range(log.partitions)
     seen = {partition: await log.observe(partition) for partition in wanted}
-    scans = [_Scan(log, app, topic, types, p, seen[p], after, before, newest_first) for p in wanted]
+    back = newest_first if bool(after) == bool(before) else bool(before)
+    span = (since, until)
+    scans = [_Scan(log, app, topic, types, p, seen[p], after, before, span, back) for p in wanted]
     found: list[tuple[Entry, str]] = []
     looked = 0
     while len(found) < limit and looked < SCAN_BUDGET:
@@ -53,10 +61,25 @@ async def page(
             if not ready and all(scan.done for scan in scans):
                 break
             continue
-        best = (max if newest_first else min)(ready, key=_Scan.place)
+        best = (max if back else min)(ready, key=_Scan.place)
         found.append((best.take(), cursors.encode(scan.mark for scan in scans if scan.mark is not None)))
     more = not all(scan.done and scan.head is None for scan in scans)
-    return Page(found, cursors.encode(s.mark for s in scans if s.mark is not None) if more else None)
+    further = cursors.encode(s.mark for s in scans if s.mark is not None) if more else None
+    # The cursor of the other side is that of the page's own beginning, seen from there; none where it begins the list.
+    opposite = cursors.encode(scan.beginning for scan in scans) if bool(after) != bool(before) else None
+    if back == newest_first:
+        return Page(found, further, opposite)
+    return Page(_turned(found, scans), opposite, further)
+
+
+def _turned(found: list[tuple[Entry, str]], scans: Sequence["_Scan"]) -> list[tuple[Entry, str]]:
+    """A page in the order against that of its reading, each entry with the cursor that goes on from it there."""
+    marks = {scan.partition: scan.end for scan in scans}
+    turned: list[tuple[Entry, str]] = []
+    for entry, _ in reversed(found):
+        marks[entry.partition] = marks[entry.partition]._replace(ms=entry.position[0], seq=entry.position[1])
+        turned.append((entry, cursors.encode(marks[partition] for partition in sorted(marks))))
+    return turned
 
 
 class _Scan:
@@ -72,17 +95,24 @@ class _Scan:
         observed: tuple[int, Position, Position],
         after: Cursor,
         before: Cursor,
-        newest_first: bool,
+        span: tuple[int | None, int | None],
+        back: bool,
     ) -> None:
         self._log, self._app, self._topic = log, app, topic
         self._exact = not is_pattern(topic)
         self._topic_re = compile_pattern(topic)
         self._types = [compile_pattern(pattern) for pattern in types]
-        epoch, _, floor = observed
-        self._partition, self._epoch, self._back = partition, epoch, newest_first
+        epoch, self._newest, floor = observed
+        self.partition, self._epoch, self._back = partition, epoch, back
+        since, until = span
         self._low = max(_bound(after, partition, epoch, "after") or START, floor)
         self._high = _bound(before, partition, epoch, "before")
-        self._reached = self._high if newest_first else self._low
+        self._began = self._high if back else self._low
+        if since is not None:
+            self._low = max(self._low, cursors.before((since, 0)))
+        if until is not None:
+            self._high = (until, 0) if self._high is None else min(self._high, (until, 0))
+        self._reached = self._high if back else self._low
         self._taken: Position | None = None
         self._found: list[Entry] = []
         self.done = False
@@ -93,13 +123,31 @@ class _Scan:
 
     def place(self) -> tuple[Position, int]:
         assert self.head is not None
-        return self.head.position, self._partition
+        return self.head.position, self.partition
+
+    @property
+    def beginning(self) -> Mark:
+        """Where reading began, as a bound from the other side: what lies beyond it is what wasn't read."""
+        if not self._back:
+            return self._mark(cursors.behind(self._began or START))
+        return self._mark(self._newest if self._began is None else cursors.before(self._began))
+
+    @property
+    def end(self) -> Mark:
+        """How far it was read, as a bound from the other side."""
+        mark = self.mark
+        if mark is None:
+            return self._mark(self._low)
+        return self._mark(cursors.before(mark.position) if self._back else cursors.behind(mark.position))
+
+    def _mark(self, position: Position) -> Mark:
+        return Mark(self.partition, self._epoch, *position)
 
     @property
     def mark(self) -> Mark | None:
         """How far this partition was consumed: to the entry taken last, or to what was looked at when none waits."""
         position = self._taken if self._found else self._reached
-        return None if position is None else Mark(self._partition, self._epoch, *position)
+        return None if position is None else self._mark(position)
 
     def take(self) -> Entry:
         entry = self._found.pop(0)
@@ -123,11 +171,11 @@ class _Scan:
         if self._back:
             if self._exact:
                 return await self._log.range_topic_back(self._app, self._topic, self._reached, count)
-            return await self._log.range_back(self._partition, self._reached, count)
+            return await self._log.range_back(self.partition, self._reached, count)
         start = self._reached or START
         if self._exact:
             return await self._log.range_topic(self._app, self._topic, start, count)
-        return await self._log.range(self._partition, start, count)
+        return await self._log.range(self.partition, start, count)
 
     def _inside(self, position: Position) -> bool:
         return position > self._low and (self._high is None or position < self._high)

@@ -12,6 +12,7 @@ import msgspec
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.control import MAX_LENGTH
+from hub.store.paging import Edge, Row, Slice, Window, walk
 from hub.store.scripts import script
 from hub.store.wire import Arg
 
@@ -87,14 +88,27 @@ class PresenceStore:
         version, count, *users = await self._link.run(script("presence_members"), [keys.members(app, topic)], [most])
         return Members(version, count, [user.decode() for user in users])
 
-    async def topics(self, app: str, prefix: str, after: str, limit: int) -> list[tuple[str, int]]:
-        """Up to `limit` topics with members, with how many, in the order of their names, from behind `after`."""
-        first = f"({after}" if after >= prefix and after else f"[{prefix}" if prefix else "-"
-        last = f"[{prefix}".encode() + b"\xff" if prefix else "+"
-        command = ("ZRANGE", keys.live_topics(app), first, last, "BYLEX", "LIMIT", 0, limit)
-        found = [raw.decode() for raw in await self._link.call(*command)]
-        sizes = await self._link.pipeline([("HLEN", keys.members(app, topic)) for topic in found]) if found else []
-        return [(topic, size - 1) for topic, size in zip(found, sizes, strict=True) if size > 1]
+    async def topics(self, app: str, prefix: str, window: Window) -> Slice[tuple[str, int]]:
+        """An app's topics with members, and how many, by name."""
+        lowest: bytes = f"[{prefix}".encode() if prefix else b"-"
+        highest = f"[{prefix}".encode() + b"\xff" if prefix else b"+"
+
+        async def read(edge: Edge | None, count: int) -> list[Row[tuple[str, int]]]:
+            low, high = lowest, highest
+            if edge is not None:
+                start = f"{'[' if edge.inclusive else '('}{edge.id}".encode()
+                if window.downward:
+                    high = start if not prefix or start[1:] <= high[1:] else high
+                else:
+                    low = start if start[1:] >= low[1:] else low
+            bounds = (high, low, "BYLEX", "REV") if window.downward else (low, high, "BYLEX")
+            rows = await self._link.call("ZRANGE", keys.live_topics(app), *bounds, "LIMIT", 0, count)
+            found = [raw.decode() for raw in rows]
+            sizes = await self._link.pipeline([("HLEN", keys.members(app, topic)) for topic in found]) if found else []
+            return [(topic, (topic, size - 1) if size > 1 else None)
+                    for topic, size in zip(found, sizes, strict=True)]  # fmt: skip
+
+        return await walk(window, read)
 
 
 def _member(raw: bytes) -> Member:

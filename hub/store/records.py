@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from hub.core.cursor import Position
 from hub.core.endpoint import ID
 
-_DELIVERY = re.compile(
+DELIVERY: Final = re.compile(
     r"dlv_((?:0|[1-9]\d{0,3})-(?:0|[1-9]\d{0,15})-(?:0|[1-9]\d{0,19})(?:-[1-9]\d{0,15})?)_([0-9a-f]{24})"
 )
 _JOB = re.compile(r"job_([0-9a-f]{24})_([1-9]\d{0,15})")
@@ -47,7 +47,7 @@ def delivery_id(ref: Ref, endpoint_id: str) -> str:
 
 def parse_delivery_id(text: str) -> tuple[Ref, str] | None:
     """The reference and the endpoint id, or None where the text is no delivery id."""
-    found = _DELIVERY.fullmatch(text)
+    found = DELIVERY.fullmatch(text)
     return None if found is None else (parse_ref(found[1]), f"ep_{found[2]}")
 
 

@@ -1,14 +1,15 @@
 """API keys: `/v1/keys` (scope `admin`)."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from hub.core.claims import ALL_APPS, DEFAULT_APP, Principal
-from hub.core.errors import Conflict, Forbidden, Invalid, NotFound
+from hub.core.errors import Conflict, Forbidden, Invalid, InvalidCursor, NotFound
 from hub.core.event import now_text
-from hub.core.roles import check_grant, scopes_of
+from hub.core.roles import ROLES, check_grant, scopes_of
 from hub.core.tenant import AppInput, check_id
 from hub.store.api_keys import KeySpec, Listed
 from hub.web import query
@@ -16,11 +17,12 @@ from hub.web.auth import scope
 from hub.web.context import Context
 from hub.web.http import Page, now_ms
 from hub.web.operation import Body, Call, Operation
+from hub.web.paging import Paging
 
 MAX_LIFE_MS: Final = 3650 * 86400 * 1000
 APP: Final = query.text("app", "Whose keys; another app than one's own with the scope `apps`.")
-AFTER: Final = query.text("after", "The `next_cursor` of the page before.")
-BEFORE: Final = query.text("before", "The `prev_cursor` of the page after.")
+ROLE: Final = query.choice("role", "Only those of this role.", *ROLES)
+PAGING: Final = Paging("keys", re.compile(r"key_[0-9a-zA-Z_-]{1,80}"), newest_first=False)
 
 
 class KeyInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,16 +73,16 @@ async def create_key(call: Call[KeyInput]) -> NewKey:
 
 
 async def list_keys(call: Call[None]) -> Page:
-    """An app's keys, oldest first, those that have expired included."""
-    request, limit = call.request, query.LIMIT.of(call.request)
-    after, before = AFTER.of(request), BEFORE.of(request)
-    if after and before:
-        raise Invalid.field("before", "goes without after; a page lies on one side of a cursor")
+    """An app's keys by age, oldest first, those that have expired included."""
+    request, window, role = call.request, PAGING.window(call.request), ROLE.of(call.request)
     app = APP.of(request) or call.app
     require_app(call.principal, app)
-    found = await call.resources.api_keys.page(app, limit=limit, after=after, before=before)
-    items = [_shown(one) for one in found.items]
-    return Page(items=items, limit=limit, next_cursor=found.next, prev_cursor=found.previous)
+
+    def keep(one: Listed) -> bool:
+        return one.key.role == role
+
+    found = await call.resources.api_keys.page(app, window, None if role is None else keep)
+    return PAGING.page(found, window, [_shown(one) for one in found.items])
 
 
 async def read_key(call: Call[None]) -> Key:
@@ -162,7 +164,7 @@ operations = (
     ),
     Operation(
         "GET", "/v1/keys", list_keys, "List API keys", _ADMIN,
-        query=(APP, AFTER, BEFORE, query.LIMIT), answer=Key, is_list=True, errors=(NotFound,),
+        query=(APP, ROLE, *PAGING.params), answer=Key, is_list=True, errors=(NotFound, InvalidCursor),
     ),
     Operation("GET", "/v1/keys/{id}", read_key, "Read an API key's record", _ADMIN, answer=Key, errors=(NotFound,)),
     Operation("DELETE", "/v1/keys/{id}", revoke_key, "Revoke an API key", _ADMIN, status=204, errors=(NotFound,)),

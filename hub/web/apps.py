@@ -7,17 +7,21 @@ import msgspec
 from msgspec import UNSET
 
 from hub.core.claims import ALL_APPS, DEFAULT_APP, Principal
-from hub.core.errors import Conflict, Forbidden, Invalid, NotConfigured, NotFound
+from hub.core.errors import Conflict, Forbidden, Invalid, InvalidCursor, NotConfigured, NotFound
 from hub.core.event import now_text
 from hub.core.jwk import Algorithm
 from hub.core.limits import ANONYMOUS_PLAN
 from hub.core.tenant import App, AppInput, AppPatch, SigningKey, SigningKeyInput, TokenRules
 from hub.settings import Settings
-from hub.web import query
-from hub.web.api_keys import AFTER, BEFORE, require_app
+from hub.store.paging import page_of
+from hub.web.api_keys import require_app
 from hub.web.auth import scope
 from hub.web.http import Page
 from hub.web.operation import Body, Call, Operation
+from hub.web.paging import Paging
+
+PAGING: Final = Paging("apps", newest_first=False)
+SIGNING_KEYS: Final = Paging("signing-keys", newest_first=False)
 
 
 class AppOut(msgspec.Struct, frozen=True):
@@ -63,16 +67,16 @@ async def create_app(call: Call[AppInput]) -> AppOut:
 
 async def list_apps(call: Call[None]) -> Page:
     """By id; without the scope `apps` it is one's own alone."""
-    request, limit = call.request, query.LIMIT.of(call.request)
-    after, before = AFTER.of(request), BEFORE.of(request)
-    if after and before:
-        raise Invalid.field("before", "goes without after; a page lies on one side of a cursor")
-    apps, settings = call.resources.apps, call.resources.settings
-    if ALL_APPS not in call.principal.scopes:
-        return Page(items=[_shown(await apps.get(call.app), settings)], limit=limit, next_cursor=None)
-    found = await apps.page(limit=limit, after=after, before=before)
-    items = [_shown(app, settings) for app in found.items]
-    return Page(items=items, limit=limit, next_cursor=found.next, prev_cursor=found.previous)
+    window, apps, settings = PAGING.window(call.request), call.resources.apps, call.resources.settings
+    if ALL_APPS in call.principal.scopes:
+        found = await apps.page(window)
+    else:
+
+        async def own(_ids: list[str]) -> list[App]:
+            return [await apps.get(call.app)]
+
+        found = await page_of([call.app], own, window)
+    return PAGING.page(found, window, [_shown(app, settings) for app in found.items])
 
 
 async def read_app(call: Call[None]) -> AppOut:
@@ -116,9 +120,14 @@ async def create_signing_key(call: Call[SigningKeyInput]) -> NewSigningKey:
 
 
 async def list_signing_keys(call: Call[None]) -> Page:
-    """All of the app's, oldest first; secrets are not shown."""
-    found = [_key(key) for key in (await call.resources.apps.get(_id(call))).signing_keys]
-    return Page(items=found, limit=len(found), next_cursor=None)
+    """By age, oldest first; secrets are not shown."""
+    window = SIGNING_KEYS.window(call.request)
+    known = {key.id: _key(key) for key in (await call.resources.apps.get(_id(call))).signing_keys}
+
+    async def load(ids: list[str]) -> list[SigningKeyOut]:
+        return [known[id] for id in ids]
+
+    return SIGNING_KEYS.page(await page_of(sorted(known), load, window), window)
 
 
 async def delete_signing_key(call: Call[None]) -> None:
@@ -166,7 +175,7 @@ operations = (
     ),
     Operation(
         "GET", "/v1/apps", list_apps, "List apps", _ADMIN,
-        query=(AFTER, BEFORE, query.LIMIT), answer=AppOut, is_list=True,
+        query=PAGING.params, answer=AppOut, is_list=True, errors=(InvalidCursor,),
     ),
     Operation("GET", "/v1/apps/{id}", read_app, "Read an app", _ADMIN, answer=AppOut, errors=(NotFound,)),
     Operation(
@@ -183,7 +192,7 @@ operations = (
     ),
     Operation(
         "GET", "/v1/apps/{id}/signing-keys", list_signing_keys, "List an app's signing keys", _ADMIN,
-        answer=SigningKeyOut, is_list=True, errors=(NotFound,),
+        query=SIGNING_KEYS.params, answer=SigningKeyOut, is_list=True, errors=(NotFound, InvalidCursor),
     ),
     Operation(
         "DELETE", "/v1/apps/{id}/signing-keys/{key}", delete_signing_key, "Delete a signing key", _ADMIN,

@@ -10,17 +10,20 @@ import msgspec
 from starlette.responses import Response
 
 from hub.core.claims import Principal
-from hub.core.errors import HubError, Invalid, InvalidCursor
+from hub.core.errors import HubError, InvalidCursor
 from hub.settings import Settings
-from hub.store.audit import AuditEntry, Deed
+from hub.store.audit import ID, AuditEntry, Deed
 from hub.telemetry import logger
 from hub.web import query
-from hub.web.api_keys import AFTER, BEFORE
 from hub.web.auth import scope
 from hub.web.http import Page, now_ms, request_id
 from hub.web.limiting import address_of
 from hub.web.operation import Call, Operation
+from hub.web.paging import Paging
 
+PAGING: Final = Paging("audit", ID, newest_first=True)
+ACTOR: Final = query.text("actor", "Only what this one did: `key:ID`, `user:NAME` or `token:ID`.")
+ACTION: Final = query.text("action", "Only this action: `POST /v1/keys`.")
 _MOST_FIELDS: Final = 50
 _SHOWN: Final = 200
 """Characters of a name that are kept."""
@@ -87,17 +90,20 @@ def _fields(body: bytes) -> tuple[str, ...]:
 
 
 async def listing(call: Call[None]) -> Page:
-    """Who changed what, newest first: keys, tokens, apps, endpoints, deliveries, users; and who read a secret."""
-    limit, after, before = query.LIMIT.of(call.request), AFTER.of(call.request), BEFORE.of(call.request)
-    if after and before:
-        raise Invalid.field("before", "goes without after; a page lies on one side of a cursor")
-    entries, following, previous = await call.resources.audit.page(call.app, limit=limit, after=after, before=before)
-    return Page(items=entries, limit=limit, next_cursor=following, prev_cursor=previous)
+    """Who changed what, newest first: keys, tokens, apps, endpoints, deliveries, users; and who read a secret. A short
+    page with `has_more` looked at much else."""
+    window, actor, action = PAGING.window(call.request), ACTOR.of(call.request), ACTION.of(call.request)
+
+    def keep(one: AuditEntry) -> bool:
+        return actor in (None, one.actor) and action in (None, one.action)
+
+    found = await call.resources.audit.page(call.app, window, None if actor is action is None else keep)
+    return PAGING.page(found, window)
 
 
 operations = (
     Operation(
         "GET", "/v1/audit", listing, "List what was changed", scope("admin"),
-        query=(AFTER, BEFORE, query.LIMIT), answer=AuditEntry, is_list=True, errors=(InvalidCursor,),
+        query=(ACTOR, ACTION, *PAGING.params), answer=AuditEntry, is_list=True, errors=(InvalidCursor,),
     ),
 )  # fmt: skip

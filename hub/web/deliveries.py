@@ -5,23 +5,26 @@ from typing import Final
 from hub.core.errors import Conflict, InvalidCursor, NotFound, PayloadExpired
 from hub.store.deliveries import Delivery, DeliveryDetail
 from hub.store.delivery_scan import Filter
-from hub.store.records import STATUSES
+from hub.store.records import DELIVERY, STATUSES
 from hub.web import query
 from hub.web.auth import scope
 from hub.web.http import Page
 from hub.web.operation import Call, Operation
+from hub.web.paging import Paging
 
 ENDPOINT: Final = query.text("endpoint", "Only those of this endpoint.")
 EVENT: Final = query.text("event", "Only those of this event.")
 STATUS: Final = query.choice("status", "Only those that stand so.", *STATUSES.values())
 SINCE: Final = query.time("since", "Only those of events from this time on.")
 UNTIL: Final = query.time("until", "Only those of events before this time.")
-CURSOR: Final = query.text("cursor", "The `next_cursor` of the page before.")
+PAGING: Final = Paging("deliveries", DELIVERY, newest_first=True)
+CURSOR: Final = query.text("cursor", "The same as `after`.", PAGING.check)
 
 
 async def listing(call: Call[None]) -> Page:
-    """Newest event first."""
-    request, limit = call.request, query.LIMIT.of(call.request)
+    """By the age of their events, newest first. A short page with `has_more` looked at much else."""
+    request = call.request
+    window = PAGING.window(request, CURSOR.of(request))
     wanted = Filter(
         endpoint=ENDPOINT.of(request),
         event=EVENT.of(request),
@@ -29,8 +32,7 @@ async def listing(call: Call[None]) -> Page:
         since=SINCE.of(request),
         until=UNTIL.of(request),
     )
-    items, next_cursor = await call.resources.deliveries.page(call.app, wanted, limit=limit, cursor=CURSOR.of(request))
-    return Page(items=items, limit=limit, next_cursor=next_cursor)
+    return PAGING.page(await call.resources.deliveries.page(call.app, wanted, window), window)
 
 
 async def read(call: Call[None]) -> DeliveryDetail:
@@ -53,7 +55,7 @@ _WRITE: Final = scope("endpoints:write")
 operations = (
     Operation(
         "GET", "/v1/deliveries", listing, "List deliveries", _READ,
-        query=(ENDPOINT, EVENT, STATUS, SINCE, UNTIL, CURSOR, query.LIMIT),
+        query=(ENDPOINT, EVENT, STATUS, SINCE, UNTIL, *PAGING.params, CURSOR),
         answer=Delivery, is_list=True, errors=(InvalidCursor,),
     ),
     Operation(

@@ -1,30 +1,29 @@
 """Routes of webhook endpoints."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from starlette.requests import Request
 
-from hub.core.endpoint import EndpointInput, EndpointPatch
+from hub.core.endpoint import ID, EndpointInput, EndpointPatch
 from hub.core.errors import Conflict, EndpointUrlForbidden, InvalidCursor, NotConfigured, NotFound
 from hub.core.rotation import Rotation
+from hub.core.topics import check_topic, check_type, matches_any
 from hub.store.deliveries import Delivery
 from hub.store.endpoints import Endpoint, SigningSecrets
 from hub.store.figures import EndpointStats
-from hub.store.records import is_endpoint_id
 from hub.store.samples import SampleInput
 from hub.web import query
 from hub.web.auth import scope
 from hub.web.http import Page, request_id
 from hub.web.operation import Body, Call, Operation
+from hub.web.paging import Paging
 
-
-def _check_id(text: str, name: str) -> str:
-    if text and not is_endpoint_id(text):
-        raise InvalidCursor.field(name, "is not a cursor of this listing; pass one back exactly as an answer had it")
-    return text
-
-
-AFTER: Final = query.text("after", "The `next_cursor` of the page before.", _check_id)
+PAGING: Final = Paging("endpoints", ID, newest_first=True)
+ENABLED: Final = query.choice("enabled", "Only those that are, or aren't.", "true", "false")
+TYPE: Final = query.text("type", "Only those that take events of this type.", check_type)
+TOPIC: Final = query.text("topic", "Only those that take events of this topic.", check_topic)
 
 
 class NewEndpoint(Endpoint, frozen=True, kw_only=True):
@@ -40,10 +39,24 @@ async def create(call: Call[EndpointInput]) -> NewEndpoint:
 
 
 async def listing(call: Call[None]) -> Page:
-    """Newest first."""
-    limit = query.LIMIT.of(call.request)
-    items, after = await call.resources.endpoints.page(call.app, limit=limit, below=AFTER.of(call.request))
-    return Page(items=items, limit=limit, next_cursor=after)
+    """By age, newest first. A short page with `has_more` looked at much else."""
+    window = PAGING.window(call.request)
+    return PAGING.page(await call.resources.endpoints.page(call.app, window, _filter(call.request)), window)
+
+
+def _filter(request: Request) -> Callable[[Endpoint], bool] | None:
+    enabled, kind, topic = ENABLED.of(request), TYPE.of(request), TOPIC.of(request)
+    if enabled is kind is topic is None:
+        return None
+
+    def keep(one: Endpoint) -> bool:
+        return (
+            enabled in (None, "true" if one.enabled else "false")
+            and (kind is None or one.types is None or matches_any(one.types, kind))
+            and (topic is None or matches_any(one.topics or ("**",), topic))
+        )
+
+    return keep
 
 
 async def read(call: Call[None]) -> Endpoint:
@@ -95,7 +108,7 @@ operations = (
     ),
     Operation(
         "GET", "/v1/endpoints", listing, "List endpoints", _READ,
-        query=(AFTER, query.LIMIT), answer=Endpoint, is_list=True, errors=(InvalidCursor,),
+        query=(ENABLED, TYPE, TOPIC, *PAGING.params), answer=Endpoint, is_list=True, errors=(InvalidCursor,),
     ),
     Operation("GET", "/v1/endpoints/{id}", read, "Read one endpoint", _READ, answer=Endpoint, errors=(NotFound,)),
     Operation(

@@ -2,15 +2,14 @@
 
 from typing import Final
 
-from hub.core.errors import Conflict, NotFound
+from hub.core.errors import Conflict, InvalidCursor, NotFound
 from hub.core.event_type import EventType, EventTypeInput
-from hub.core.topics import check_type
-from hub.web import query
 from hub.web.auth import scope
 from hub.web.http import Page
 from hub.web.operation import Answer, Body, Call, Operation
+from hub.web.paging import Paging
 
-AFTER: Final = query.text("after", "The `next_cursor` of the page before.", check_type)
+PAGING: Final = Paging("event-types")
 
 
 async def put(call: Call[EventTypeInput]) -> Answer:
@@ -22,9 +21,8 @@ async def put(call: Call[EventTypeInput]) -> Answer:
 
 async def listing(call: Call[None]) -> Page:
     """By name."""
-    limit = query.LIMIT.of(call.request)
-    found, after = await call.resources.catalogue.page(call.app, limit=limit, after=AFTER.of(call.request))
-    return Page(items=found, limit=limit, next_cursor=after)
+    window = PAGING.window(call.request)
+    return PAGING.page(await call.resources.catalogue.page(call.app, window), window)
 
 
 async def read(call: Call[None]) -> EventType:
@@ -44,7 +42,7 @@ _PATH: Final = "/v1/event-types/{type:path}"
 operations = (
     Operation(
         "GET", "/v1/event-types", listing, "List event types", _READ,
-        query=(AFTER, query.LIMIT), answer=EventType, is_list=True,
+        query=PAGING.params, answer=EventType, is_list=True, errors=(InvalidCursor,),
     ),
     Operation("GET", _PATH, read, "Read one event type", _READ, answer=EventType, errors=(NotFound,)),
     Operation(

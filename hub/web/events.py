@@ -15,8 +15,10 @@ from hub.web.operation import Call, Operation
 
 TOPIC: Final = query.text("topic", "A topic, or a pattern of topics.", check_pattern)
 TYPES: Final = query.texts("type", "A type, or a pattern of types; any of those given.", check_type_pattern)
-AFTER: Final = query.cursor("after", "Only events after this cursor.")
-BEFORE: Final = query.cursor("before", "Only events before this cursor.")
+AFTER: Final = query.cursor("after", "Only events after this cursor, the next ones.")
+BEFORE: Final = query.cursor("before", "Only events before this cursor, the last ones.")
+SINCE: Final = query.time("since", "Only events from this time on.")
+UNTIL: Final = query.time("until", "Only events before this time.")
 ORDER: Final = query.choice("order", "Oldest or newest first.", "asc", "desc", default="asc")
 
 
@@ -36,7 +38,9 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def list_events(call: Call[None]) -> Page:
-    """Oldest first, or newest first with `order=desc`. A short page with `has_more` looked at much else."""
+    """Oldest first, or newest first with `order=desc`. A cursor is a place in the log, whatever the order: newest first
+    goes on by `before` the `next_cursor`, and back by `after` the `prev_cursor`. A short page with `has_more` looked at
+    much else."""
     request, limit = call.request, query.LIMIT.of(call.request)
     found = await listing.page(
         call.resources.log,
@@ -45,11 +49,13 @@ async def list_events(call: Call[None]) -> Page:
         types=TYPES.of(request),
         after=AFTER.of(request),
         before=BEFORE.of(request),
+        since=SINCE.of(request),
+        until=UNTIL.of(request),
         limit=limit,
         newest_first=ORDER.of(request) == "desc",
     )
     items = [with_cursor(entry, cursor) for entry, cursor in found.entries]
-    return Page(items=items, limit=limit, next_cursor=found.next_cursor)
+    return Page(items=items, limit=limit, next_cursor=found.next_cursor, prev_cursor=found.prev_cursor)
 
 
 async def read_event(call: Call[None]) -> msgspec.Raw:
@@ -67,7 +73,8 @@ _READ: Final = scope("events:read")
 operations = (
     Operation(
         "GET", "/v1/events", list_events, "List the log", _READ,
-        query=(TOPIC, TYPES, AFTER, BEFORE, query.LIMIT, ORDER), answer=Event, is_list=True, errors=(InvalidCursor,),
+        query=(TOPIC, TYPES, SINCE, UNTIL, AFTER, BEFORE, query.LIMIT, ORDER),
+        answer=Event, is_list=True, errors=(InvalidCursor,),
     ),
     Operation("GET", "/v1/events/{id:path}", read_event, "Read one event", _READ, answer=Event, errors=(NotFound,)),
 )  # fmt: skip

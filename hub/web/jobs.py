@@ -1,13 +1,17 @@
 """Routes of endpoints' jobs: recoveries and replays."""
 
+import re
 from typing import Final
 
-from hub.core.errors import Conflict, NotFound
+from hub.core.errors import Conflict, InvalidCursor, NotFound
 from hub.core.span import Span
-from hub.store.jobs import MOST_KEPT, Job
+from hub.store.jobs import Job
 from hub.web.auth import scope
 from hub.web.http import Page
 from hub.web.operation import Body, Call, Operation
+from hub.web.paging import Paging
+
+PAGING: Final = Paging("jobs", re.compile(r"[0-9]{16}"), newest_first=True)
 
 
 async def recover(call: Call[Span]) -> Job:
@@ -22,9 +26,9 @@ async def replay(call: Call[Span]) -> Job:
 
 
 async def listing(call: Call[None]) -> Page:
-    """Newest first; all that are kept."""
-    found = await call.resources.jobs.of_endpoint(call.app, call.path("id"))
-    return Page(items=found, limit=MOST_KEPT, next_cursor=None)
+    """Newest first."""
+    window = PAGING.window(call.request)
+    return PAGING.page(await call.resources.jobs.of_endpoint(call.app, call.path("id"), window), window)
 
 
 async def read(call: Call[None]) -> Job:
@@ -50,7 +54,7 @@ operations = (
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/jobs", listing, "List an endpoint's jobs", _READ,
-        answer=Job, is_list=True, errors=(NotFound,),
+        query=PAGING.params, answer=Job, is_list=True, errors=(NotFound, InvalidCursor),
     ),
     Operation("GET", "/v1/jobs/{id}", read, "Read one job", _READ, answer=Job, errors=(NotFound,)),
     Operation(

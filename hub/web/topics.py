@@ -4,13 +4,14 @@ from typing import Final
 
 import msgspec
 
-from hub.core.errors import Invalid
+from hub.core.errors import Invalid, InvalidCursor
 from hub.core.topics import MAX_BYTES, check_topic
 from hub.live.watched import MOST_NAMES
 from hub.web import query
 from hub.web.auth import LIVE, scope
 from hub.web.http import Page
 from hub.web.operation import Call, Operation
+from hub.web.paging import Paging
 
 
 def _check_name(text: str, name: str) -> str:
@@ -21,7 +22,7 @@ def _check_name(text: str, name: str) -> str:
 
 
 PREFIX: Final = query.text("prefix", "Only topics whose name begins so.", _check_name)
-AFTER: Final = query.text("after", "The `next_cursor` of the page before: its last topic.", _check_name)
+PAGING: Final = Paging("topics")
 NAMED: Final = query.number("limit", "How many users are named.", default=MOST_NAMES, most=MOST_NAMES)
 
 
@@ -42,11 +43,9 @@ class Members(msgspec.Struct, frozen=True):
 
 async def list_topics(call: Call[None]) -> Page:
     """An app's topics with members, in the order of their names."""
-    request, limit = call.request, query.LIMIT.of(call.request)
-    prefix, after = PREFIX.of(request) or "", AFTER.of(request) or ""
-    found = await call.resources.gateway.presence.topics(call.app, prefix, after, limit + 1)
-    items = [TopicCount(topic, count) for topic, count in found[:limit]]
-    return Page(items=items, limit=limit, next_cursor=found[limit - 1][0] if len(found) > limit else None)
+    window = PAGING.window(call.request)
+    found = await call.resources.gateway.presence.topics(call.app, PREFIX.of(call.request) or "", window)
+    return PAGING.page(found, window, [TopicCount(*one) for one in found.items])
 
 
 async def topic_presence(call: Call[None]) -> Members:
@@ -60,7 +59,7 @@ async def topic_presence(call: Call[None]) -> Members:
 operations = (
     Operation(
         "GET", "/v1/topics", list_topics, "List topics with members", scope("events:subscribe"),
-        query=(PREFIX, AFTER, query.LIMIT), answer=TopicCount, is_list=True,
+        query=(PREFIX, *PAGING.params), answer=TopicCount, is_list=True, errors=(InvalidCursor,),
     ),
     Operation(
         "GET", "/v1/topics/{topic}/presence", topic_presence, "See who is in a topic", LIVE,

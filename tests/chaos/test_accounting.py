@@ -19,6 +19,7 @@ from hub.core.event import Event, EventInput, seal
 from hub.core.retry import RetryInput
 from hub.store.deliveries import Delivery
 from hub.store.delivery_scan import Filter
+from hub.store.paging import Window
 from tests.support.hub import Hub, free_port
 from tests.support.partners import KINDS, Partners, Receipt
 from tests.support.waiting import eventually
@@ -143,7 +144,7 @@ async def _all(ground: Ground) -> list[Delivery]:
     found: list[Delivery] = []
     cursor = None
     while True:
-        page, cursor = await ground.deliveries.page(APP, Filter(), limit=500, cursor=cursor)
+        page, cursor, _ = await ground.deliveries.page(APP, Filter(), Window(500, cursor, descending=True))
         found += page
         if cursor is None:
             return found
@@ -151,7 +152,7 @@ async def _all(ground: Ground) -> list[Delivery]:
 
 async def _settled(ground: Ground, owners: dict[str, str], owed: dict[str, str]) -> bool:
     """Whether all that isn't owed to the dead one has ended; its breaker may hold up the rest of that."""
-    pending, _ = await ground.deliveries.page(APP, Filter(status="pending"), limit=500)
+    pending, _, _ = await ground.deliveries.page(APP, Filter(status="pending"), Window(500, descending=True))
     if any(owners[one.endpoint] != "dead.0" for one in pending):
         return False
     return len(await _all(ground)) >= len(owed)

@@ -9,6 +9,7 @@ from hub.core.span import Span
 from hub.store.delivery_scan import Filter
 from hub.store.figures import Figures
 from hub.store.jobs import Job, Kind
+from hub.store.paging import Edge, Window
 from tests.support.receiver import Receiver, answer
 from tests.support.waiting import eventually
 from tests.support.webhook_site import ground_of, start
@@ -64,9 +65,9 @@ async def _ended(ground: Ground, ep: str, count: int) -> bool:
 
 async def _listed(ground: Ground, ep: str) -> list[str | None]:
     origins: list[str | None] = []
-    cursor: str | None = None
+    cursor: Edge | None = None
     while True:
-        page, cursor = await ground.deliveries.page(APP, Filter(endpoint=ep), limit=500, cursor=cursor)
+        page, cursor, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(500, cursor, descending=True))
         origins += [one.origin for one in page]
         if cursor is None:
             return origins

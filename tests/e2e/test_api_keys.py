@@ -102,8 +102,13 @@ async def test_keys_are_listed_in_pages_both_ways_oldest_first(hub: Hub, client:
         assert [page["pagination"]["prev_cursor"] is None for page in pages] == [True, False, False]
         back = await one.get("/v1/keys", params={"limit": 3, "before": pages[2]["pagination"]["prev_cursor"]})
         assert back.json()["data"] == pages[1]["data"]
-        assert (await one.get("/v1/keys", params={"limit": 3, "before": ids[0]})).json()["data"] == []
-        for wrong in ({"after": ids[0], "before": ids[1]}, {"limit": 0}, {"limit": 501}, {"since": "x"}):
+        assert (await one.get("/v1/keys", params={"limit": 3, "before": f"keys:{ids[0]}"})).json()["data"] == []
+        for wrong in (
+            {"after": f"keys:{ids[0]}", "before": f"keys:{ids[1]}"},
+            {"limit": 0},
+            {"limit": 501},
+            {"since": "x"},
+        ):
             assert (await one.get("/v1/keys", params=wrong)).status_code == 400
     listed = (await client.get("/v1/keys", params={"app": app})).json()["data"]
     assert [key["id"] for key in listed] == ids, "whoever runs the deployment sees them"

@@ -132,7 +132,7 @@ def test_the_list_is_paged_both_ways(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"after": "aud_1"}, {"before": "nonsense"}, {"after": "aud_1-0", "before": "aud_1-0"}]
+    "query", [{"after": "aud_1"}, {"before": "nonsense"}, {"after": "audit:aud_1-0", "before": "audit:aud_1-0"}]
 )
 def test_a_wrong_cursor_is_refused(tenant: Tenant, query: dict[str, str]) -> None:
     assert tenant.client.get("/v1/audit", params=query).status_code == 400

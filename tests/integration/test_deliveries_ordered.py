@@ -11,6 +11,7 @@ from hub.store import keys
 from hub.store.connect import Link
 from hub.store.delivery_scan import Filter
 from hub.store.log import Entry
+from hub.store.paging import Window
 from hub.store.queues import Lease
 from hub.store.records import delivery_id, parse_ref
 from tests.support.store import StoreProcess
@@ -180,7 +181,7 @@ class _Run:
             self.end(lease.event)
 
     async def cancel(self, chance: random.Random) -> None:
-        statuses = await self.ground.deliveries.page(APP, Filter(), limit=500)
+        statuses = await self.ground.deliveries.page(APP, Filter(), Window(500, descending=True))
         pending = [one for one in statuses[0] if one.status == "pending"]
         if pending:
             one = chance.choice(pending)

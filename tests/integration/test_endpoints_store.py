@@ -12,6 +12,7 @@ from hub.core.signing import PREFIX
 from hub.store import keys
 from hub.store.audience import Audience
 from hub.store.endpoints import Endpoints
+from hub.store.paging import Window
 from hub.store.secrets import Secrets
 from tests.support.store import StoreProcess
 from tests.support.webhooks import APP, Ground
@@ -25,12 +26,12 @@ async def test_an_endpoint_is_made_read_changed_listed_and_deleted(ground: Groun
     changed = await ground.endpoints.update(APP, made.id, EndpointPatch(types=None, max_in_flight=3))
     assert (changed.types, changed.max_in_flight, changed.timeout, changed.url) == (None, 3, 3, made.url)
     assert (await ground.endpoints.secrets(APP, made.id)).secret == secret
-    assert await ground.endpoints.page(APP, limit=10) == ([changed], None)
+    assert await ground.endpoints.page(APP, Window(10)) == ([changed], None, None)
     await ground.endpoints.delete(APP, made.id)
     for act in (ground.endpoints.get, ground.endpoints.secrets, ground.endpoints.delete):
         with pytest.raises(NotFound):
             await act(APP, made.id)
-    assert await ground.endpoints.page(APP, limit=10) == ([], None)
+    assert await ground.endpoints.page(APP, Window(10)) == ([], None, None)
 
 
 async def test_another_apps_endpoint_is_not_found(ground: Ground) -> None:
@@ -48,9 +49,9 @@ async def test_endpoints_are_listed_newest_first_in_pages(ground: Ground) -> Non
     for _ in range(5):
         ids.append(await ground.endpoint())
         await asyncio.sleep(0.002)  # ids made in the same millisecond have no order
-    first, cursor = await ground.endpoints.page(APP, limit=3)
+    first, cursor, _ = await ground.endpoints.page(APP, Window(3, descending=True))
     assert cursor is not None
-    rest, end = await ground.endpoints.page(APP, limit=3, below=cursor)
+    rest, end, _ = await ground.endpoints.page(APP, Window(3, cursor, descending=True))
     assert [one.id for one in (*first, *rest)] == ids[::-1]
     assert end is None
 
@@ -104,7 +105,7 @@ async def test_a_listing_forgets_what_is_only_in_the_index(ground: Ground) -> No
     kept, lost = await ground.endpoint(), await ground.endpoint()
     await ground.link.call("DEL", _truth(ground, lost))
     for _ in range(2):
-        page, _ = await ground.endpoints.page(APP, limit=10)
+        page, _, _ = await ground.endpoints.page(APP, Window(10))
         assert [one.id for one in page] == [kept]
         assert await ground.endpoints.ids(APP) == [kept]
     audience = Audience(ground.link)

@@ -10,6 +10,7 @@ from hub.core.errors import Conflict
 from hub.core.event_type import MAX_TYPES, EventTypeInput
 from hub.store.catalogue import Catalogue, Checked
 from hub.store.connect import Link
+from hub.store.paging import Window
 from tests.support.hub import Hub, publish
 from tests.support.live import WsClient
 from tests.support.receiver import Receiver
@@ -193,6 +194,6 @@ async def test_the_types_of_an_app_that_is_deleted_go_with_it(link: Link) -> Non
     for app in ("one", "other"):
         await mine.put(app, "order.created", EventTypeInput(schema=False))
     await mine.purge("one")
-    assert await mine.page("one", limit=10, after=None) == ([], None)
+    assert await mine.page("one", Window(10)) == ([], None, None)
     await mine.check("one", [Checked("order.created", b"1", "data")])
-    assert len((await mine.page("other", limit=10, after=None))[0]) == 1
+    assert len((await mine.page("other", Window(10)))[0]) == 1

@@ -11,6 +11,7 @@ from hub.store import keys
 from hub.store.attempts import Attempt
 from hub.store.delivery_scan import Filter
 from hub.store.figures import EndpointStats, Figures
+from hub.store.paging import Window
 from hub.store.queues import Settlement
 from tests.support.webhooks import APP, Ground
 
@@ -48,7 +49,7 @@ async def test_attempts_are_counted_by_answer_duration_and_end(ground: Ground, f
 async def test_cancelled_deliveries_are_counted_however_they_were_cancelled(ground: Ground, figures: Figures) -> None:
     ep = await ground.endpoint()
     await ground.owe(ep, await ground.append(5))
-    (first, *_), _ = await ground.deliveries.page(APP, Filter(endpoint=ep), limit=1)
+    (first, *_), _, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(1, descending=True))
     await ground.deliveries.cancel(APP, first.id)  # by hand
     (lease,) = await ground.claim(ep, 1)
     await ground.settle(ep, [lease], "gone")  # 410
@@ -101,7 +102,7 @@ async def test_the_backlog_and_the_oldest_that_is_owed_are_told(ground: Ground, 
     more = await ground.append(1)
     await ground.owe(ep, more)
     assert _ms(await figures.read(APP, ep)) == entries[2].position[0]
-    id = (await ground.deliveries.page(APP, Filter(endpoint=ep), limit=10))[0][3].id
+    id = (await ground.deliveries.page(APP, Filter(endpoint=ep), Window(10, descending=True)))[0][3].id
     await ground.deliveries.cancel(APP, id)
     assert _ms(await figures.read(APP, ep)) == more[0].position[0]
 

@@ -15,6 +15,7 @@ from hub.store.delivery_scan import Filter
 from hub.store.job_steps import JobSteps, Taken
 from hub.store.jobs import MOST_KEPT, MOST_RUNNING, Job, Kind
 from hub.store.log import Entry
+from hub.store.paging import Edge, Window
 from tests.support.webhooks import APP, Ground
 from workers.jobs import JobRunner
 
@@ -109,10 +110,10 @@ async def test_a_replay_owes_all_that_matches_sent_before_or_not_as_deliveries_o
     assert {one.body for one in leases} == {entry.body for entry in (*early, *sent)}
     await ground.settle(ep, leases[:3], "ok")
     await ground.settle(ep, leases[3:], "exhausted")
-    listed, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), limit=100)
+    listed, _, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(100, descending=True))
     assert [one.origin for one in listed].count(job.id) == 4
     assert [one.origin for one in listed].count(None) == 2
-    of_event, _ = await ground.deliveries.page(APP, Filter(event=sent[0].id), limit=100)
+    of_event, _, _ = await ground.deliveries.page(APP, Filter(event=sent[0].id), Window(100, descending=True))
     assert {one.origin for one in of_event} == {None, job.id}
     shown = await ground.deliveries.get(APP, next(one.id for one in listed if one.origin))
     assert (shown.origin, shown.attempts[0].number) == (job.id, 1)
@@ -135,9 +136,9 @@ async def test_pages_of_replays_and_of_listings_meet_without_loss(ground: Ground
     jobs = [await done(ground, ep, "replay") for _ in range(2)]
     assert [job.owed for job in jobs] == [450, 450]
     found: list[str] = []
-    cursor: str | None = None
+    cursor: Edge | None = None
     while True:
-        page, cursor = await ground.deliveries.page(APP, Filter(endpoint=ep), limit=70, cursor=cursor)
+        page, cursor, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(70, cursor, descending=True))
         found += [one.id for one in page]
         if cursor is None:
             break
@@ -291,12 +292,14 @@ async def test_jobs_are_listed_newest_first_and_bounded(ground: Ground) -> None:
     running = [await begun(ground, ep, "recover") for _ in range(MOST_RUNNING)]
     with pytest.raises(Conflict):
         await begun(ground, ep, "recover")
-    assert [one.id for one in await ground.jobs.of_endpoint(APP, ep)] == [one.id for one in (*running[::-1], first)]
+    assert [one.id for one in (await ground.jobs.of_endpoint(APP, ep, Window(50, descending=True))).items] == [
+        one.id for one in (*running[::-1], first)
+    ]
     for one in running:
         await ground.jobs.cancel(APP, one.id)
     for _ in range(MOST_KEPT):
         await ground.jobs.cancel(APP, (await begun(ground, ep, "recover")).id)
-    assert len(await ground.jobs.of_endpoint(APP, ep)) == MOST_KEPT
+    assert len((await ground.jobs.of_endpoint(APP, ep, Window(500))).items) == MOST_KEPT
 
 
 async def test_another_apps_job_is_not_found(ground: Ground) -> None:
@@ -309,7 +312,7 @@ async def test_another_apps_job_is_not_found(ground: Ground) -> None:
     with pytest.raises(NotFound):
         await ground.jobs.start("other", ep, "replay", EPOCH)
     with pytest.raises(NotFound):
-        await ground.jobs.of_endpoint("other", ep)
+        await ground.jobs.of_endpoint("other", ep, Window(1))
 
 
 @pytest.mark.parametrize(

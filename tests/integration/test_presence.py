@@ -6,6 +6,7 @@ import pytest
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.control import Notice, parse_item
+from hub.store.paging import Edge, Window
 from hub.store.presence import LEASE_MS, Diff, Member, Members, PresenceStore
 
 ROOM = ("default", "room.a")
@@ -139,12 +140,19 @@ async def test_topics_with_members_are_listed_by_prefix_and_page(presence: Prese
     changes = [("+", ann(f"orders.{n}")) for n in range(5)]
     other = ("other", "orders.9", "ann")
     await presence.change("one", [*changes, ("+", bob("orders.2")), ("+", bob("ordersx")), ("+", other)])
-    assert await presence.topics("default", "orders.", "", 3) == [("orders.0", 1), ("orders.1", 1), ("orders.2", 2)]
-    assert await presence.topics("default", "orders.", "orders.2", 3) == [("orders.3", 1), ("orders.4", 1)]
-    assert len(await presence.topics("default", "", "", 50)) == 6
+    assert (await presence.topics("default", "orders.", Window(3))).items == [
+        ("orders.0", 1),
+        ("orders.1", 1),
+        ("orders.2", 2),
+    ]
+    assert (await presence.topics("default", "orders.", Window(3, Edge("orders.2")))).items == [
+        ("orders.3", 1),
+        ("orders.4", 1),
+    ]
+    assert len((await presence.topics("default", "", Window(50))).items) == 6
     await presence.change("one", [("-", ann("orders.3"))])
-    assert ("orders.3", 1) not in await presence.topics("default", "", "", 50)
-    assert await presence.topics("nobody", "", "", 50) == []
+    assert ("orders.3", 1) not in (await presence.topics("default", "", Window(50))).items
+    assert (await presence.topics("nobody", "", Window(50))).items == []
 
 
 async def test_names_that_look_like_syntax_stay_what_they_are(link: Link, presence: PresenceStore) -> None:

@@ -12,6 +12,7 @@ from hub.store import keys
 from hub.store.api_keys import ApiKeys, KeySpec
 from hub.store.apps import Apps
 from hub.store.connect import Link
+from hub.store.paging import Window
 from hub.store.requests import KEEP, Claim, Requests, Run, Stored
 from hub.store.revocations import Revocations
 from hub.store.versioned import Version
@@ -113,7 +114,7 @@ async def test_apps_and_their_keys_of_a_kept_seed_are_made_once(link: Link, grou
     assert apps_made[0] == apps_made[1]
     assert keys_made[0] == keys_made[1]
     assert signing[0][1] == signing[1][1]
-    assert len((await api_keys.page("shop", limit=10)).items) == 1
+    assert len((await api_keys.page("shop", Window(10))).items) == 1
     assert len((await apps.get("shop")).signing_keys) == 1
     with pytest.raises(HubError, match="there already"):
         await apps.create(AppInput("shop"), Seed(b"a", 1_790_000_000_001))

@@ -8,6 +8,7 @@ from typing import Any
 from hub.store.connect import Link
 from hub.store.deliveries import DeliveryDetail
 from hub.store.delivery_scan import Filter
+from hub.store.paging import Window
 from tests.support.hub import Hub, HubProcess
 from tests.support.waiting import eventually
 from tests.support.webhooks import APP, Ground
@@ -43,7 +44,9 @@ async def ended(ground: Ground, endpoint_id: str, status: str, seconds: float = 
     """Wait until the endpoint's one delivery has this status; returns it with its attempts."""
 
     async def look() -> DeliveryDetail | None:
-        page, _ = await ground.deliveries.page(APP, Filter(endpoint=endpoint_id, status=status), limit=1)
+        page, _, _ = await ground.deliveries.page(
+            APP, Filter(endpoint=endpoint_id, status=status), Window(1, descending=True)
+        )
         return await ground.deliveries.get(APP, page[0].id) if page else None
 
     found = await eventually(look, f"the delivery is {status}", seconds)

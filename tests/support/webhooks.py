@@ -20,6 +20,7 @@ from hub.store.endpoints import Endpoints
 from hub.store.job_steps import JobSteps
 from hub.store.jobs import Jobs
 from hub.store.log import Entry, Log
+from hub.store.paging import Window
 from hub.store.queues import Claimed, Lease, Owed, Queues, Settlement, Verdict, Want
 
 APP = "default"
@@ -144,7 +145,9 @@ class Ground:
 
     async def statuses(self, **wanted: Any) -> list[str]:
         """The statuses of the app's deliveries, newest first."""
-        return [one.status for one in (await self.deliveries.page(APP, Filter(**wanted), limit=500))[0]]
+        return [
+            one.status for one in (await self.deliveries.page(APP, Filter(**wanted), Window(500, descending=True)))[0]
+        ]
 
 
 def attempt(number: int, verdict: Verdict) -> Attempt:

@@ -94,6 +94,19 @@ class VersionUnknown(Invalid):
     mend = "name a version that the message lists, in one place"
 
 
+class NotHttp(HubError):
+    """What came on the connection is no request of HTTP/1.1 (RFC 9112), or no handshake of a WebSocket (RFC 6455): TLS
+    on a port without it, HTTP/2 without a negotiation, a broken request line, header or chunk, `Content-Length` beside
+    `Transfer-Encoding`. Nothing of it was carried out, and the connection is closed.
+    """
+
+    code = "NOT_HTTP"
+    title = "the bytes are not a request of HTTP/1.1"
+    mend = "look at the scheme, the port and what is in between"
+    status = 400
+    close_code = 4000
+
+
 class Unauthenticated(HubError):
     """There was no credential, or it is unknown, revoked, expired or not valid; the message says which. Get a new one;
     the same will fail again. A WebSocket is closed with 4001, also when no `authenticate` came in time.
@@ -147,6 +160,23 @@ class NotAcceptable(HubError):
     mend = "send a fitting `Accept`"
     status = 406
     close_code = 4000
+
+
+class RequestLate(HubError):
+    """A request must come soon: its headers within 10 seconds from the connect or its first byte, its body within 60,
+    with no pause of 10. Nothing was carried out, and the connection is closed. Send it again on a new one.
+    """
+
+    code = "REQUEST_TIMEOUT"
+    title = "the request didn't come in time"
+    mend = "send it again, in one go"
+    status = 408
+    close_code = 4000
+
+    @classmethod
+    def of(cls, awaited: str) -> "RequestLate":
+        """`awaited` is the `head` or the `body`."""
+        return cls(f"The {'headers' if awaited == 'head' else 'body'} didn't come in time")
 
 
 class Conflict(HubError):
@@ -263,6 +293,18 @@ class UpgradeRequired(HubError):
     title = "the path is a WebSocket's"
     mend = "open a WebSocket, or use `GET /v1/stream`"
     status = 426
+    close_code = 4000
+
+
+class HeadersTooLarge(HubError):
+    """The request line and the headers together may have 64 KiB; a WebSocket's handshake 128 lines of 8 KiB. Mostly it
+    is a cookie or a token that has grown. The connection is closed.
+    """
+
+    code = "HEADERS_TOO_LARGE"
+    title = "the request's headers are too big"
+    mend = "send fewer or shorter headers"
+    status = 431
     close_code = 4000
 
 

@@ -1,31 +1,19 @@
 """The ASGI application of the declared operations: Starlette, and a short way for what needs none of its layers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Lifespan
 
 from hub.core.errors import HubError
+from hub.web.cors import cors
 from hub.web.http import Lines
-from hub.web.middleware import RequestContext, on_failure, on_http_error, on_hub_error
+from hub.web.middleware import RequestContext, no_route, on_failure, on_http_error, on_hub_error
 from hub.web.operation import Operation, Resource, Stages, resources_by_path
 from hub.web.versions import ApiVersion, Versioned
-
-ASKED: Final = (
-    "Accept", "API-Version", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
-    "Last-Event-ID", "X-Request-ID",
-)  # fmt: skip
-"""Headers that a page of another origin may send (Fetch standard, "CORS protocol")."""
-TOLD: Final = (
-    "API-Version", "Allow", "Deprecation", "ETag", "Idempotency-Replay", "Link", "RateLimit", "RateLimit-Policy",
-    "Retry-After", "Sunset", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Request-ID",
-)  # fmt: skip
-"""Headers of answers that it may read."""
 
 
 class Application(Starlette):
@@ -45,31 +33,17 @@ class Application(Starlette):
         super().__init__(
             # Without methods here the resource sees them all, so that it can name those that are allowed.
             routes=[*(Route(path, resource) for path, resource in resources.items()), *live],
-            middleware=[*_cors(origins), Middleware(Versioned, _versioned(resources), versions)],
+            middleware=[*cors(origins), Middleware(Versioned, _versioned(resources), versions)],
             exception_handlers={HubError: on_hub_error, HTTPException: on_http_error, Exception: on_failure},
             lifespan=lifespan,
         )
         self.router.redirect_slashes = False  # a redirect would lead to whatever the Host header says
+        self.router.default = no_route
         self._direct = _direct(resources, versions)
         self._has_origins = bool(origins)
 
     def build_middleware_stack(self) -> ASGIApp:
         return RequestContext(super().build_middleware_stack(), self._direct, cors=self._has_origins)
-
-
-def _cors(origins: tuple[str, ...]) -> list[Middleware]:
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_credentials="*" not in origins,
-            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=ASKED,
-            expose_headers=TOLD,
-        )
-    ]
 
 
 def _versioned(resources: Mapping[str, Resource]) -> frozenset[str]:

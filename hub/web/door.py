@@ -18,7 +18,8 @@ from hub.core.errors import Overloaded
 from hub.core.event import now_text
 from hub.core.valve import Valve
 from hub.telemetry import logger
-from hub.web.http import ErrorBody, encode, now_ms
+from hub.web.exchange import join
+from hub.web.http import SECURITY, ErrorBody, encode, now_ms
 
 TICK: Final = 0.025
 REFUSALS: Final = 60
@@ -35,8 +36,9 @@ LONGEST_WAIT: Final = 4
 _LIVE: Final = (b"/v1/stream", b"/v1/ws")
 _HEAD: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: %d\r\n"
-    b"x-request-id: req_%b%08x\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
+    b"x-request-id: req_%b%08x\r\n%b%b\r\n%b"
 )
+_SAME: Final = join(SECURITY)
 
 
 class Waiting(Protocol):
@@ -151,7 +153,7 @@ class Door:
     def _one(self, connection: bytes) -> bytes:
         number, prefix = random.getrandbits(32), self._prefix
         wait = 1 + number % LONGEST_WAIT
-        return _HEAD % (self._length, wait, prefix, number, connection, self._body % (prefix, number))
+        return _HEAD % (self._length, wait, prefix, number, _SAME, connection, self._body % (prefix, number))
 
     def _renew(self) -> None:
         """Write the answer anew, with the time and another prefix of ids."""

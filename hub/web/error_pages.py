@@ -59,7 +59,7 @@ async def read(call: Call[None]) -> HTMLResponse:
 
 def _about(error: type[HubError]) -> str:
     retry = (
-        "Not before it is changed." if error.retry_after is None and error.status not in (500, 409)
+        "Not before it is changed." if error.retry_after is None and error.status not in (408, 409, 500)
         else "Yes, with growing pauses, and not before <code>Retry-After</code> where that is sent."
     )  # fmt: skip
     facts = {

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
@@ -18,6 +18,13 @@ from hub.web.exchange import Whole, body_at_hand
 
 Lines: TypeAlias = list[tuple[bytes, bytes]]
 """Headers, as ASGI has them."""
+SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""For every answer that doesn't say otherwise: it is data, to be framed and executed nowhere."""
 MAX_BODY = 64 * 1024
 """Bytes of a request body, except for publishing."""
 

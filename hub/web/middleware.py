@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,18 +17,11 @@ from hub.core.opaque import hide
 from hub.telemetry import logger
 from hub.web.door import REFUSED
 from hub.web.exchange import Writer, join
-from hub.web.http import Lines, broken, failed
+from hub.web.http import SECURITY, Lines, broken, failed
 from hub.web.incoming import Incoming, NamedHeaders
 from hub.web.operation import Resource
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_SECURITY: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
-"""For every answer that doesn't say otherwise: it is data, to be framed and executed nowhere."""
 _POLICY: Final = b"content-security-policy"
 _VARY: Final = (b"vary", b"Origin")
 _QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
@@ -48,7 +41,7 @@ class RequestContext:
         self._app = app
         vary = [_VARY] if cors else []
         self._direct = {
-            path: (resource, _Same([*_SECURITY, *lines, *vary]), _Same([*_SECURITY[:-1], *lines, *vary]))
+            path: (resource, _Same([*SECURITY, *lines, *vary]), _Same([*SECURITY[:-1], *lines, *vary]))
             for path, (resource, lines) in direct.items()
         }
         self._cors = cors
@@ -124,11 +117,11 @@ class _Trip:
         """The same where the answer comes as ASGI's messages, and its headers with it."""
 
         async def answer(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
                 self.begin(message.get("status", 101))
                 headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
                 headers += self._scope["state"].get("headers", ())
-                message["headers"] = [*headers, *(_SECURITY[:-1] if _has_policy(headers) else _SECURITY)]
+                message["headers"] = [*headers, *(SECURITY[:-1] if _has_policy(headers) else SECURITY)]
             await send(message)
 
         return answer
@@ -161,6 +154,13 @@ async def on_http_error(request: Request, exc: Exception) -> Response:
         response.headers.update(exc.headers or {})
         return response
     return failed(request, Invalid(str(exc.detail)))
+
+
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """A path that leads nowhere; of a handshake too, which starlette would answer by an empty 403."""
+    if scope["type"] == "http":
+        raise HTTPException(404)
+    await failed(HTTPConnection(scope), NotFound(f"No route {scope['path']}"))(scope, receive, send)
 
 
 async def on_failure(request: Request, exc: Exception) -> Response:

@@ -9,8 +9,10 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hub.core.errors import HeadersTooLarge, HubError, NotHttp, RequestLate
 from hub.telemetry import logger
 from hub.web.sockets import FORCE_AFTER
+from hub.web.unasked import refusal
 
 HEAD_SECONDS: Final = 10.0
 """From the connect, or the first byte of a further request, to the end of the headers."""
@@ -19,8 +21,6 @@ BODY_SECONDS: Final = 60.0
 SILENT_SECONDS: Final = 10.0
 """Amid a body without a byte of it, and amid an answer of which nothing is taken."""
 HEAD_BYTES: Final = 64 * 1024
-_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class PatientHttp(HttpToolsProtocol):
@@ -64,7 +64,7 @@ class PatientHttp(HttpToolsProtocol):
         self._head_bytes += len(data)
         super().data_received(data)
         if self._awaited == "head" and self._head_bytes > HEAD_BYTES:
-            self._refuse(_TOO_LONG)
+            self._refuse(HeadersTooLarge(f"The headers are over {HEAD_BYTES} bytes"))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -93,7 +93,8 @@ class PatientHttp(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         # uvicorn hands the request on as one of HTTP/1.1, whatever it was (RFC 6455, section 4.2.1).
         assert self.parser is not None
-        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
+        is_handshake = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        return is_handshake and super()._should_upgrade()
 
     @property
     def _idle(self) -> bool:
@@ -127,13 +128,17 @@ class PatientHttp(HttpToolsProtocol):
         else:
             logger().info("request_abandoned", awaited=self._awaited, head_bytes=self._head_bytes)
             said_something = self._head_bytes > 0 or self._awaited == "body"
-            self._refuse(_LATE if said_something else b"")
+            self._refuse(RequestLate.of(self._awaited) if said_something else None)
 
-    def _refuse(self, answer: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request: as uvicorn, which calls this, but never amid an answer."""
+        self._refuse(NotHttp("What came is not a request of HTTP/1.1"))
+
+    def _refuse(self, error: HubError | None) -> None:
         """End the connection, with an answer where none has begun."""
         self._awaited = None
-        if self._idle or not self.cycle.response_started:
-            self.transport.write(answer)
+        if error is not None and (self._idle or not self.cycle.response_started):
+            self.transport.write(refusal(error))
         self.transport.close()
         self.loop.call_later(FORCE_AFTER, self.transport.abort)
 

@@ -4,22 +4,20 @@ They keep uvicorn's parsing and ASGI contract; after the handshake a live connec
 """
 
 import asyncio
+import base64
 from typing import Any, Final, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from hub.core.errors import HeadersTooLarge, HubError, NotHttp, UpgradeRequired
 from hub.core.valve import Valve
 from hub.web.context import Context
 from hub.web.door import REFUSED, Turned
 from hub.web.patience import PatientHttp
 from hub.web.slim import Conversation, SlimStream, SlimWebSocket
+from hub.web.unasked import refusal
 
 EXTENSION: Final = "hub.raw"
-_OTHER_VERSION: Final = (
-    b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-)
-"""RFC 6455, section 4.2.2."""
-_REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class LiveWebSocket(WebSocketsSansIOProtocol):
@@ -45,9 +43,11 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:
         if event.headers.get_all("Sec-WebSocket-Version") != ["13"]:
-            self.handshake_initiated = self.handshake_complete = self.close_sent = True
-            self.transport.write(_OTHER_VERSION)
-            self.transport.close()
+            error = UpgradeRequired("Sec-WebSocket-Version must be 13")
+            self._refuse(error, (b"sec-websocket-version", b"13"))  # RFC 6455, section 4.2.2
+            return
+        if not _is_key(event.headers.get_all("Sec-WebSocket-Key")):
+            self._refuse(NotHttp("Sec-WebSocket-Key must be there once, with 16 bytes in base64"))
             return
         super().handle_connect(event)  # its task starts later, so the scope can still be added to
         if hasattr(self, "scope"):
@@ -58,12 +58,16 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.transport.is_closing():
                 # A handshake over the parser's limits (8 KB a line): uvicorn would leave it open without an answer.
-                self.transport.write(_REFUSED)
-                self.transport.close()
+                self._refuse(HeadersTooLarge("A line of the handshake is too long, or there are too many"))
             return
         self._early += data  # of a client that doesn't wait for the answer to its handshake
         if len(self._early) > self.config.ws_max_size:
             self.transport.abort()
+
+    def _refuse(self, error: HubError, *headers: tuple[bytes, bytes]) -> None:
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(refusal(error, *headers))
+        self.transport.close()
 
     def hand_over(self) -> SlimWebSocket | None:
         """Give the transport to a slim protocol, after the handshake was accepted; None when the client is gone.
@@ -89,6 +93,14 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     def serve(self, slim: SlimWebSocket, session: Conversation) -> None:
         """Begin the conversation, with what the client sent too early."""
         slim.serve(session, self._early)
+
+
+def _is_key(keys: list[str]) -> bool:
+    """Whether the handshake's key is as RFC 6455, section 4.1, wants it."""
+    try:
+        return len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
+    except ValueError:
+        return False
 
 
 class _HandedOver:

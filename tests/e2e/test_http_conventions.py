@@ -326,3 +326,18 @@ async def test_a_page_of_a_listed_origin_may_ask_and_read_what_it_needs() -> Non
                 assert refused.headers["access-control-allow-origin"] == "https://app.example"
             foreign = await client.get("/v1/events", headers={**auth(), "origin": "https://evil.example"})
             assert "access-control-allow-origin" not in foreign.headers
+            asked = await client.options(
+                "/v1/endpoints/ep_1",
+                headers={"origin": "https://evil.example", "access-control-request-method": "TRACE",
+                         "access-control-request-headers": "authorization,x-odd"},
+            )  # fmt: skip
+            error = asked.json()["error"]
+            assert (asked.status_code, error["code"]) == (400, "VALIDATION_FAILED")
+            assert {fault["field"]: fault["message"].split()[0] for fault in error["details"]} == {
+                "Origin": "'https://evil.example'",
+                "Access-Control-Request-Method": "'TRACE'",
+                "Access-Control-Request-Headers": "'x-odd'",
+            }
+            assert "access-control-allow-origin" not in asked.headers
+            assert asked.headers["x-content-type-options"] == "nosniff"
+            assert asked.headers["x-request-id"] == asked.json()["meta"]["request_id"]

@@ -19,6 +19,16 @@ POST = (
     + "".join(f"{name}: {value}\r\n" for name, value in auth().items()).encode()
 )
 LATE = b"HTTP/1.1 408 Request Timeout"
+ODD: dict[str, bytes] = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a version of its own": b"GET / HTTP/3.7\r\nhost: hub\r\n\r\n",
+    "an unknown method": b"FETCH / HTTP/1.1\r\nhost: hub\r\n\r\n",
+    "a header without a colon": GET[:-2] + b"nonsense\r\n\r\n",
+    "two lengths": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a length that is no number": POST + b"content-length: many\r\n\r\n",
+    "a chunk without a size": POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+}
 BOUND = 30.0
 
 
@@ -114,7 +124,10 @@ async def half_a_request_behind_another(hub: Hub, topic: str) -> None:
 async def half_a_body(hub: Hub, topic: str) -> None:
     async with RawWs.connect(hub) as raw:
         raw.send(POST + b'content-length: 100\r\n\r\n{"topic":')
-        assert (await raw.ended(BOUND)).startswith(LATE)
+        head, _, body = (await raw.ended(BOUND)).partition(b"\r\n\r\n")
+        assert head.startswith(LATE)
+        error = json.loads(body)["error"]
+        assert (error["code"], error["message"]) == ("REQUEST_TIMEOUT", "The body didn't come in time")
 
 
 async def half_a_chunk(hub: Hub, topic: str) -> None:
@@ -179,6 +192,23 @@ async def _served(raw: RawWs, count: int) -> None:
 async def test_headers_without_end_are_refused_at_their_limit(hub: Hub) -> None:
     async with RawWs.connect(hub) as raw:
         raw.send(GET[:-2], *(b"x-%d: %s\r\n" % (n, b"x" * 1000) for n in range(100)))
-        status, _ = await raw.head()
-        assert status == 431
-        assert await raw.ended() == b""
+        status, _, error = await raw.refused()
+        assert (status, error["code"]) == (431, "HEADERS_TOO_LARGE")
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_what_is_no_http_is_told_so_in_the_hubs_shape(hub: Hub, odd: str) -> None:
+    async with RawWs.connect(hub) as raw:
+        raw.send(ODD[odd])
+        status, headers, error = await raw.refused()
+        assert headers["connection"] == "close"
+        assert (status, error["code"], error["docs"]) == (400, "NOT_HTTP", "/docs/errors/NOT_HTTP")
+    async with hub.client() as client:
+        assert (await client.get(error["docs"])).status_code == 200
+
+
+async def test_what_is_no_http_behind_a_request_is_told_so_behind_its_answer(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        await _served(raw, 1)
+        raw.send(ODD["TLS"])
+        assert (await raw.refused())[0] == 400

@@ -131,6 +131,21 @@ class RawWs:
         headers = (line.partition(":") for line in lines[1:] if line)
         return int(lines[0].split()[1]), {name.lower(): value.strip() for name, _, value in headers}
 
+    async def refused(self) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """The last answer of a connection: status, headers, and the error, which has the hub's shape."""
+        status, headers = await self.head()
+        came = await self.ended()
+        assert headers["content-type"] == "application/json", (headers, came)
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert len(came) == int(headers["content-length"])
+        said = json.loads(came)
+        assert said.keys() == {"success", "error", "meta"}
+        assert said["success"] is False
+        assert said["error"].keys() == {"code", "message", "details", "hint", "docs"}
+        assert said["meta"]["request_id"] == headers["x-request-id"]
+        return status, headers, said["error"]
+
     async def frame(self) -> Received:
         """The next frame: never masked, fragmented or with reserved bits, and its length in the shortest form."""
         async with asyncio.timeout(WITHIN):

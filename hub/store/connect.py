@@ -183,7 +183,8 @@ class Link:
         """Run a script by its hash; one that the store forgot is sent in full."""
         operands = (len(keys), *keys, *args)
         try:
-            return await self.call("EVALSHA", script.sha, *operands)
+            wire = self._wire or await self._until_up(WAIT_FOR_LINK)
+            return await wire.send("EVALSHA", script.sha, *operands)
         except StoreError as exc:
             if not str(exc).startswith("NOSCRIPT"):
                 raise

@@ -103,7 +103,10 @@ class Log:
         """
         began = time.perf_counter()
         try:
-            done = await self._append(app, events, origin, claim)
+            if self.partitions == 1:
+                done = await self._append_partition(app, 0, events, origin, claim)
+            else:
+                done = await self._append_all(app, events, origin)
         except HubError as exc:
             metrics.APPEND_FAILURES.labels(exc.code).inc()
             raise
@@ -112,11 +115,7 @@ class Log:
             self._counter.count(app, events=sum(not one.duplicate for one in done))
         return done
 
-    async def _append(
-        self, app: str, events: Sequence[Event], origin: str, claim: tuple[str, str] | None
-    ) -> list[Appended]:
-        if self.partitions == 1:
-            return await self._append_partition(app, 0, events, origin, claim)
+    async def _append_all(self, app: str, events: Sequence[Event], origin: str) -> list[Appended]:
         groups: dict[int, list[int]] = {}
         for index, event in enumerate(events):
             groups.setdefault(keys.partition_of(app, event.topic, self.partitions), []).append(index)

@@ -2,8 +2,8 @@
 
 Each change that takes a right away gives the store another version, in the same script. A process asks for the version
 before it uses what it remembers, unless it knows one that is younger than FRESH: so a change counts everywhere after
-that time, whatever becomes of notices and of the processes' clocks, and a busy process asks ten times a second instead
-of once a request. Without an answer nothing is remembered.
+that time, whatever becomes of notices and of the processes' clocks. A busy process asks ten times a second instead of
+once a request, and ahead of time, so that its requests needn't wait. Without an answer nothing is remembered.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ from typing import Final, Generic, TypeVar
 from hub.store import keys
 from hub.store.connect import Link
 
-FRESH: Final = 0.1
+FRESH: Final = 0.2
 """Seconds that an answer counts, from when it was asked for."""
+ASK_AFTER: Final = 0.1
+"""Seconds after which the next one is asked for, where somebody needs the version."""
 MOST: Final = 10_000
 """Entries of one cache; the oldest goes first."""
 T = TypeVar("T")
@@ -36,19 +38,28 @@ class Version:
         self._asked_at = self._asking_since = float("-inf")
 
     def known(self) -> bytes | None:
-        """The version, if it needn't be asked for."""
-        return self._known if asyncio.get_running_loop().time() - self._asked_at < FRESH else None
+        """The version, if nobody needs to wait for it."""
+        now = asyncio.get_running_loop().time()
+        age = now - self._asked_at
+        if age >= FRESH:
+            return None
+        if age >= ASK_AFTER:
+            self._ask_soon(now)
+        return self._known
 
     async def current(self) -> bytes:
         """The version. Who comes while it is being asked for shares the answer. Raises StoreUnavailable."""
         if (known := self.known()) is not None:
             return known
-        now = asyncio.get_running_loop().time()
+        return await asyncio.shield(self._ask_soon(asyncio.get_running_loop().time()))
+
+    def _ask_soon(self, now: float) -> asyncio.Task[bytes]:
+        """Ask, unless that is under way."""
         if self._asking is None or self._asking.done() or now - self._asking_since >= FRESH:
             self._asking_since = now
             self._asking = asyncio.create_task(self._ask(now), name="access version")
             self._asking.add_done_callback(_seen)
-        return await asyncio.shield(self._asking)
+        return self._asking
 
     async def _ask(self, now: float) -> bytes:
         found: bytes = await self._link.call("GET", keys.ACCESS_VERSION) or b""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from hub.core.errors import HubError, Invalid
 from hub.store.requests import Claim, Stored
 from hub.web.http import failed
-from hub.web.operation import Call, Proceed
+from hub.web.operation import KEY, Call, Proceed
 
 REPLAY: Final = "idempotency-replay"
 _KEY: Final = re.compile(r"[!-~]{1,255}")
@@ -22,9 +22,10 @@ _AGAIN: Final = frozenset({408, 409, 425, 429})
 
 
 async def idempotency(call: Call[Any], proceed: Proceed) -> Response:
-    """Answers a keyed operation. Raises Invalid, IdempotencyKeyReused, RequestInProgress, NotConfigured."""
-    key = call.request.headers.get("idempotency-key")
-    if key is None or call.caller is None:
+    """Answers a keyed operation that was sent a key. Raises Invalid, IdempotencyKeyReused, RequestInProgress,
+    NotConfigured."""
+    key = call.request.headers[KEY]
+    if call.caller is None:
         return await proceed(call)
     if not _KEY.fullmatch(key):
         raise Invalid.field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")

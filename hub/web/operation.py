@@ -44,6 +44,7 @@ FIELDS: Final = text("fields", "Only these fields of the data, comma-separated: 
 """A parameter of every read."""
 KEYED: Final = frozenset({"POST", "PATCH"})
 """Methods whose operations take an Idempotency-Key."""
+KEY: Final = "idempotency-key"
 KEYED_ERRORS: Final = (IdempotencyKeyReused, RequestInProgress)
 """What those can raise for it."""
 
@@ -288,7 +289,7 @@ class Stages:
             check_query(request, operation.known)
         if operation.body is not None:
             call.raw = await operation.body.read(request)
-        if self.idempotency is not None and operation.keyed:
+        if self.idempotency is not None and operation.keyed and KEY in request.headers:
             return await self.idempotency(call, proceed)
         return await proceed(call)
 

@@ -53,7 +53,10 @@ async def publish(call: Call[Given]) -> Any:
     """One event, or an array of up to 1000, which is checked as a whole. It is answered once it is durable."""
     key = None if call.claim is None else call.claim.scope
     given, app, now, most = call.body, call.app, now_ms(), call.resources.settings.max_event_bytes
-    ids = events.new_ids(now) if key is None else events.derived_ids(app, key)
+    if key is not None:
+        ids = events.derived_ids(app, key)
+    else:
+        ids = events.new_ids(now) if given.is_batch else (events.new_id(now),)
     built = [
         events.build(
             item,

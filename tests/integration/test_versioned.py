@@ -60,7 +60,7 @@ async def test_a_busy_process_asks_for_the_version_and_not_for_the_key(link: Lin
         assert (await one.access.principal(key)).scopes == {"events:publish"}
     passed = asyncio.get_running_loop().time() - began
     assert await calls(link, "hmget") == hgets
-    assert await calls(link, "get") - gets <= passed / versioned.FRESH + 1
+    assert await calls(link, "get") - gets <= passed / versioned.ASK_AFTER + 1
 
 
 async def test_a_revoked_key_is_refused_by_a_process_that_hears_of_nothing(link: Link, store: StoreProcess) -> None:

@@ -1,4 +1,4 @@
-"""`hub check`: the settings, the store, the clock and the data folder; what is wrong with them, and the mend."""
+"""`hub check`: the settings, the store, the clock, the data folder, the port; what is wrong with them, and the mend."""
 
 import os
 import resource
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import httpx
 import msgspec
 
-from hub import settings
+from hub import listening, settings
 from hub.core.endpoint import Config
 from hub.core.errors import NotConfigured, StoreUnavailable
 from hub.live.slice import open_slice
@@ -26,7 +27,7 @@ FEWEST_FILES: Final = 16_384
 CLIENT_VARIABLES: Final = frozenset({"HUB_URL", "HUB_KEY"})
 
 
-async def run(environ: Mapping[str, str]) -> int:
+async def run(environ: Mapping[str, str], host: str, port: int) -> int:
     """Print the settings and every finding; 1 when one of them is an error, else 0."""
     for setting in SETTINGS:
         print(f"{setting.variable:<26}{shown(setting, environ.get(setting.variable, ''))}")
@@ -38,6 +39,7 @@ async def run(environ: Mapping[str, str]) -> int:
         faults += folder_faults(configured.data_dir)
         faults += file_faults(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         faults += await _store(configured)
+        faults += await port_faults(host, port)
         print(f"live events are written by: {open_slice(configured.io_uring == 'auto').how}")
     faults += unknown_faults(environ)
     for fault in faults:
@@ -106,6 +108,28 @@ def file_faults(limit: int) -> list[Fault]:
         return []
     return [Fault("warning", f"A process may have {limit} open files, so about {max(0, limit - 64)} live connections",
                   f"Raise it: `ulimit -Hn {2 * FEWEST_FILES}`, or LimitNOFILE of the service")]  # fmt: skip
+
+
+async def port_faults(host: str, port: int) -> list[Fault]:
+    """Whether web processes could listen there; where a hub already does, that is no fault."""
+    try:
+        listening.listen(host, port).close()
+    except listening.PortUnusable as exc:
+        url = listening.url_of(host, port)
+        if exc.is_taken and await _is_hub(url):
+            print(f"port: a hub answers at {url}")
+            return []
+        return [Fault("error", exc.what, exc.mend[0].upper() + exc.mend[1:])]
+    return []
+
+
+async def _is_hub(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=1.0, trust_env=False) as client:
+            answer = await client.get(f"{url}/health/live")
+    except httpx.HTTPError:
+        return False
+    return answer.content == b'{"status":"ok"}' and "x-request-id" in answer.headers
 
 
 async def secret_faults(store: Caller, configured: Settings) -> list[Fault]:

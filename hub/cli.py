@@ -9,9 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hub import client, credentials, dev, processes, settings, telemetry
+from hub import client, credentials, dev, listening, processes, settings, telemetry
 from hub.event_types import event_types
 from hub.group import Group
+from hub.listening import StartError
 from hub.options import Key, Url
 from hub.tail import Feed
 
@@ -52,7 +53,7 @@ def main() -> None:
         _fail(str(exc), 2)
     except client.Usage as exc:
         _fail(str(exc), 2)
-    except (client.Failure, dev.DataDirError, processes.StartError) as exc:
+    except (client.Failure, dev.DataDirError, StartError) as exc:
         _fail(str(exc), 1)
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,7 +83,7 @@ def serve(host: Host = "0.0.0.0", port: Port = 8080, web: Web = 1) -> None:  # n
     configured = settings.load()
     processes.require(configured)
     telemetry.configure(configured, "web" if web == 1 else "serve")
-    sock = processes.listen(host, port)
+    sock = listening.listen(host, port)
     telemetry.logger().info("listening", url=processes.url_of(sock))
     raise SystemExit(_serve_web(configured, sock, Group("web")) if web == 1 else processes.serve(sock, web))
 
@@ -124,11 +125,11 @@ def run_reseal() -> None:
 
 
 @app.command("check")
-def run_check() -> None:
-    """Say what is wrong with the settings, the store, the clock and the data folder, and the mend."""
+def run_check(host: Host = "0.0.0.0", port: Port = 8080) -> None:  # noqa: S104 - as serve
+    """Say what is wrong with the settings, the store, the clock, the data folder and the port, and the mend."""
     from hub import check  # like the web stack below: the client commands start faster without it
 
-    raise SystemExit(asyncio.run(check.run(os.environ)))
+    raise SystemExit(asyncio.run(check.run(os.environ, host, port)))
 
 
 # -- client commands ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import sys
@@ -11,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from hub import dev, settings, telemetry
+from hub import dev, listening, settings, telemetry
 from hub.keeper import READY_FD, Child
+from hub.listening import StartError, listen
 from hub.settings import Settings
 from hub.store import embedded
 from hub.supervisor import Supervisor
@@ -21,11 +21,6 @@ WEB_DRAIN: Final = 9.0
 """Seconds, without HUB_DRAIN_WAIT: closes, what clients take to answer them, and requests under way."""
 WORKER_DRAIN: Final = 130.0
 """Seconds: the longest timeout that a webhook may have (120), and the time to record what came of it."""
-BACKLOG: Final = 2048
-
-
-class StartError(Exception):
-    """The start can't succeed; the message says why and what to do."""
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -35,25 +30,6 @@ def python(module: str, *arguments: str) -> list[str]:
 
 def worker_command(concurrency: int, *more: str) -> list[str]:
     return python("workers", "--concurrency", str(concurrency), *more)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket that all web processes share: nothing is refused while one of them starts again."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, proto)
-    except OSError as exc:
-        raise StartError(f"--host {host} can't be used: {exc.strerror}") from None
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError as exc:
-        sock.close()
-        mend = "stop what listens there, or choose" if exc.errno == errno.EADDRINUSE else "choose"
-        why = f"{exc.strerror}; {mend} another --port or --host"
-        raise StartError(f"Port {port} on {host} can't be used: {why}") from None
-    return sock
 
 
 def serve(sock: socket.socket, web: int) -> int:
@@ -90,9 +66,7 @@ def run_dev(data_dir: Path, host: str, port: int, web: int, workers: int, banner
 
 def url_of(sock: socket.socket) -> str:
     """How a client on this machine reaches the socket."""
-    host, port = _address(sock)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return listening.url_of(*_address(sock))
 
 
 def require(configured: Settings) -> None:

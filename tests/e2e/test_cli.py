@@ -303,7 +303,7 @@ async def test_listen_sends_live_events_to_a_url_signed_as_webhooks_also_when_it
 
 
 def check(folder: Path, **environ: str) -> tuple[int, str]:
-    code, out, err = call_hub("check", folder=folder, environ=environ)
+    code, out, err = call_hub("check", "--port", "0", folder=folder, environ=environ)
     assert not err
     return code, out
 

@@ -62,9 +62,9 @@ async def page(
                 break
             continue
         best = (max if back else min)(ready, key=_Scan.place)
-        found.append((best.take(), cursors.encode(scan.mark for scan in scans if scan.mark is not None)))
+        found.append((best.take(), cursors.encode(scan.mark for scan in scans)))
     more = not all(scan.done and scan.head is None for scan in scans)
-    further = cursors.encode(s.mark for s in scans if s.mark is not None) if more else None
+    further = cursors.encode(scan.mark for scan in scans) if more else None
     # The cursor of the other side is that of the page's own beginning, seen from there; none where it begins the list.
     opposite = cursors.encode(scan.beginning for scan in scans) if bool(after) != bool(before) else None
     if back == newest_first:
@@ -102,18 +102,19 @@ class _Scan:
         self._exact = not is_pattern(topic)
         self._topic_re = compile_pattern(topic)
         self._types = [compile_pattern(pattern) for pattern in types]
-        epoch, self._newest, floor = observed
+        epoch, newest, floor = observed
         self.partition, self._epoch, self._back = partition, epoch, back
         since, until = span
         self._low = max(_bound(after, partition, epoch, "after") or START, floor)
         self._high = _bound(before, partition, epoch, "before")
-        self._began = self._high if back else self._low
+        if self._high is None and back:  # what is appended from now on is newer than the first page
+            self._high = cursors.behind(newest)
+        self._began = self._high if back and self._high is not None else self._low
         if since is not None:
             self._low = max(self._low, cursors.before((since, 0)))
         if until is not None:
             self._high = (until, 0) if self._high is None else min(self._high, (until, 0))
-        self._reached = self._high if back else self._low
-        self._taken: Position | None = None
+        self._reached = self._taken = self._high if back and self._high is not None else self._low
         self._found: list[Entry] = []
         self.done = False
 
@@ -128,26 +129,21 @@ class _Scan:
     @property
     def beginning(self) -> Mark:
         """Where reading began, as a bound from the other side: what lies beyond it is what wasn't read."""
-        if not self._back:
-            return self._mark(cursors.behind(self._began or START))
-        return self._mark(self._newest if self._began is None else cursors.before(self._began))
+        return self._mark(cursors.before(self._began) if self._back else cursors.behind(self._began))
 
     @property
     def end(self) -> Mark:
         """How far it was read, as a bound from the other side."""
-        mark = self.mark
-        if mark is None:
-            return self._mark(self._low)
-        return self._mark(cursors.before(mark.position) if self._back else cursors.behind(mark.position))
+        position = self.mark.position
+        return self._mark(cursors.before(position) if self._back else cursors.behind(position))
 
     def _mark(self, position: Position) -> Mark:
         return Mark(self.partition, self._epoch, *position)
 
     @property
-    def mark(self) -> Mark | None:
+    def mark(self) -> Mark:
         """How far this partition was consumed: to the entry taken last, or to what was looked at when none waits."""
-        position = self._taken if self._found else self._reached
-        return None if position is None else self._mark(position)
+        return self._mark(self._taken if self._found else self._reached)
 
     def take(self) -> Entry:
         entry = self._found.pop(0)
@@ -172,10 +168,9 @@ class _Scan:
             if self._exact:
                 return await self._log.range_topic_back(self._app, self._topic, self._reached, count)
             return await self._log.range_back(self.partition, self._reached, count)
-        start = self._reached or START
         if self._exact:
-            return await self._log.range_topic(self._app, self._topic, start, count)
-        return await self._log.range(self.partition, start, count)
+            return await self._log.range_topic(self._app, self._topic, self._reached, count)
+        return await self._log.range(self.partition, self._reached, count)
 
     def _inside(self, position: Position) -> bool:
         return position > self._low and (self._high is None or position < self._high)

@@ -113,6 +113,12 @@ async def test_a_tenant_looks_after_its_endpoint_in_the_portal(
         await expect(rows.first).to_contain_text("portal.made")
         await rows.first.get_by_role("button", name="Retry").click()
         await site.until(3, "/hook")
+        for n in range(20):
+            await publish(client, "portal.room", n, type="portal.made")
+        await expect(rows).to_have_count(20)  # a page
+        await page.get_by_role("button", name="Older").click()
+        await expect(rows).to_have_count(22)
+        await expect(rows.last).to_contain_text("test event")
 
         await page.get_by_role("button", name="Reveal").click()
         shown = await page.locator("pre", has_text="whsec_").inner_text()

@@ -60,6 +60,41 @@ async def test_a_cursor_that_names_a_partition_that_is_not_there_is_refused(link
         await listing.page(log, APP, after=(Mark(5, epoch, 1, 0),))
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 5])
+async def test_a_walk_over_partitions_goes_back_by_the_same_pages_whatever_is_added(
+    link: Link, limit: int, newest_first: bool
+) -> None:
+    log = log_on(link, partitions=3)
+    for n in range(17):
+        await log.append(APP, [event(f"orders.{n % 6}", "order.created" if n % 4 else "order.paid")])
+
+    async def page(after: str | None, before: str | None) -> listing.Page:
+        bounds = [() if one is None else cursors.decode(one) for one in (after, before)]
+        return await listing.page(
+            log,
+            APP,
+            types=("order.created",),
+            after=bounds[0],
+            before=bounds[1],
+            limit=limit,
+            newest_first=newest_first,
+        )
+
+    there = [await page(None, None)]
+    if newest_first:  # what is newer than the first page belongs to none behind it
+        await log.append(APP, [event(f"orders.{n}") for n in range(6)])
+    while (cursor := there[-1].next_cursor) is not None:
+        there.append(await (page(None, cursor) if newest_first else page(cursor, None)))
+    back = [there[-1]]
+    while len(back) < len(there):
+        cursor = back[-1].prev_cursor
+        back.append(await (page(cursor, None) if newest_first else page(None, cursor)))
+    ids = [[[entry.id for entry, _ in page.entries] for page in pages] for pages in (there, back[::-1])]
+    assert ids[0] == ids[1]
+    assert len({id for page in ids[0] for id in page}) == sum(map(len, ids[0])) == 12
+
+
 Spec = tuple[str, str, str]
 _apps = st.sampled_from([APP, "other"])
 _topics = st.sampled_from(["orders.1", "orders.2", "orders.2.items", "users.1", "@user.ann"])

@@ -15,10 +15,10 @@ export class Deliveries {
       this.body);
   }
 
-  path(cursor) {
+  path(after) {
     const query = new URLSearchParams({ endpoint: this.endpoint, limit: PAGE });
     if (this.wanted) query.set("status", this.wanted);
-    if (cursor) query.set("cursor", cursor);
+    if (after) query.set("after", after);
     return `/v1/deliveries?${query}`;
   }
 

@@ -15,6 +15,8 @@ from hub.core import origin, topics
 from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_msgspec
 
 MAX_BATCH: Final = 1000
+PREFIXES: Final = tuple(f"[{index}]." for index in range(MAX_BATCH))
+"""How the fields of a batch's events are named in errors."""
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
 _LOW_61: Final = (1 << 61) - 1
@@ -114,7 +116,9 @@ def build(item: EventInput, *, id: str, now_ms: int, max_bytes: int, prefix: str
         _check_extensions(item.extensions, f"{prefix}extensions")
     timestamp = now_text(now_ms) if item.timestamp is None else _check_timestamp(item.timestamp, f"{prefix}timestamp")
     event = seal(item, id=id, timestamp=timestamp, max_bytes=max_bytes, prefix=prefix)
-    _check_depth(bytes(item.data), f"{prefix}data")  # after the size, which bounds its work
+    # After the size, which bounds its work. It can't be deeper than it has brackets; strings only add to them.
+    if event.body.count(b"[") + event.body.count(b"{") > MAX_DEPTH:
+        _check_depth(bytes(item.data), f"{prefix}data")
     return event
 
 
@@ -192,10 +196,6 @@ def _check_timestamp(value: str, field: str) -> str:
 
 
 def _check_depth(raw: bytes, field: str) -> None:
-    if len(raw) <= 2 * MAX_DEPTH:
-        return
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # can't be deeper than it has brackets; strings only add to it
-        return
     brackets = _STRINGS.sub(b"", raw).translate(_ALIKE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")  # takes off the innermost level, exactly one

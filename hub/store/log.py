@@ -51,16 +51,10 @@ class Appended(msgspec.Struct, frozen=True):
 
 def parse_entry(partition: int, raw: Reply) -> Entry:
     """An element of XREAD's or XRANGE's reply."""
-    raw_id, fields = raw
+    raw_id, (_, app, _, topic, _, kind, _, event_id, _, origin, _, body) = raw
+    position = cursors.parse_id(raw_id)
     return Entry(
-        partition,
-        cursors.parse_id(raw_id),
-        fields[1].decode(),
-        fields[3].decode(),
-        fields[5].decode(),
-        fields[7].decode(),
-        fields[9].decode(),
-        fields[11],
+        partition, position, app.decode(), topic.decode(), kind.decode(), event_id.decode(), origin.decode(), body
     )
 
 
@@ -144,8 +138,9 @@ class Log:
             names.append(claim[0])
             fingerprint = claim[1]
         packed: list[tuple[str, str, str, str, str, str]] = []  # the store's MessagePack knows text, but no bytes
+        seen, index = keys.seen(partition, app, ""), keys.topic_index(partition, app, "")
         for event in events:
-            names += (keys.seen(partition, app, event.id), keys.topic_index(partition, app, event.topic))
+            names += (seen + event.id, index + event.topic)
             own = origin if event.traceparent is None else traced(origin, event.traceparent)
             packed.append((event.topic, event.type, event.id, event.timestamp, own, event.body.decode()))
         reply = await self._writer.run(script("append"), names, [self._retention, fingerprint, app, _pack(packed)])

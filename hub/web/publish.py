@@ -63,9 +63,9 @@ async def publish(call: Call[Given]) -> Any:
             id=own if item.id is None else item.id,
             now_ms=now,
             max_bytes=most,
-            prefix=f"[{index}]." if given.is_batch else "",
+            prefix=prefix,
         )
-        for index, (item, own) in enumerate(zip(given.items, ids, strict=False))
+        for item, own, prefix in zip(given.items, ids, events.PREFIXES if given.is_batch else ("",), strict=False)
     ]
     if call.principal.publish is not None:
         for event in built:

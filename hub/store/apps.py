@@ -92,15 +92,21 @@ class Apps:
         """Apps by id."""
         return await page(self._link, keys.APP_INDEX, self._many, window)
 
-    async def update(self, app_id: str, given: AppPatch) -> App:
-        """Change an app; disabling ends its connections on every process. Raises Invalid, NotFound, Conflict."""
-        app = await self._change(app_id, lambda app: tenant.change(app, given, _now()))
+    async def update(self, app_id: str, given: AppPatch, check: Callable[[App], None] | None = None) -> App:
+        """Change an app; disabling ends its connections on every process. Raises Invalid, NotFound, Conflict.
+
+        `check` sees the state that is changed, and may raise.
+        """
+        app = await self._change(app_id, lambda app: tenant.change(app, given, _now()), check)
         await control.send_notice(self._link, KIND, app_id, app.state)
         return app
 
-    async def delete(self, app_id: str) -> None:
-        """Begin an app's deletion: from now on nothing of it opens anything. Raises NotFound, Conflict."""
-        await self._change(app_id, lambda app: tenant.end(app, _now()))
+    async def delete(self, app_id: str, check: Callable[[App], None] | None = None) -> None:
+        """Begin an app's deletion: from now on nothing of it opens anything. Raises NotFound, Conflict.
+
+        `check` sees its state just before, and may raise.
+        """
+        await self._change(app_id, lambda app: tenant.end(app, _now()), check)
         await control.send_notice(self._link, KIND, app_id, "deleting")
 
     async def list_default(self) -> None:
@@ -200,11 +206,15 @@ class Apps:
         texts = await self._link.call("HMGET", keys.APPS, *ids)
         return [parse(app_id, text) for app_id, text in zip(ids, texts, strict=True)]
 
-    async def _change(self, app_id: str, change: Callable[[App], App]) -> App:
+    async def _change(
+        self, app_id: str, change: Callable[[App], App], check: Callable[[App], None] | None = None
+    ) -> App:
         for _ in range(_TRIES):
             app, text = await self.read(app_id)
             if app is None or app.gone:
                 raise _missing(app_id)
+            if check is not None:
+                check(app)
             changed = change(app)
             if await self._put(changed, text):
                 return changed

@@ -8,8 +8,8 @@ changed counts for the next event everywhere, and an app's first one within a se
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -28,9 +28,12 @@ from hub.telemetry import logger
 PERIOD: Final = 1.0
 _APPS: Final = 1000
 """Apps whose schemas are kept ready."""
+_TRIES: Final = 20
+"""Changes of one type at the same time, of which each try lets at least one through."""
 _TURN: Final = 0.02
 """Seconds of checking after which others get their turn."""
 _NONE: Final = b"0"
+Check: TypeAlias = Callable[[EventType | None], None]
 
 
 class Checked(NamedTuple):
@@ -59,15 +62,22 @@ class Catalogue:
 
     # -- for owners --------------------------------------------------------------------------------------------------
 
-    async def put(self, app: str, name: str, given: EventTypeInput) -> tuple[EventType, bool]:
-        """Write a type; returns it, and whether it is new. Raises Invalid, Conflict (too many)."""
+    async def put(
+        self, app: str, name: str, given: EventTypeInput, check: Check | None = None
+    ) -> tuple[EventType, bool]:
+        """Write a type; returns it, and whether it is new. Raises Invalid, Conflict (too many, or changes).
+
+        `check` sees what is replaced, None where the type is new, and may raise.
+        """
         await asyncio.to_thread(event_type.check, name, given)  # it may take some 100 ms
         now = now_text(time.time_ns() // 1_000_000)
-        raw = await self._link.call("HGET", keys.event_types(app), name)
-        created = now if raw is None else msgspec.json.decode(raw, type=EventType).created_at
-        record = EventType(type=name, description=given.description, schema=given.schema, example=given.example,
-                           created_at=created, updated_at=now)  # fmt: skip
-        answer = await self._write(app, name, msgspec.json.encode(record))
+
+        def replaced(known: EventType | None) -> EventType:
+            return EventType(type=name, description=given.description, schema=given.schema, example=given.example,
+                             created_at=now if known is None else known.created_at, updated_at=now)  # fmt: skip
+
+        record, answer = await self._change(app, name, replaced, check)
+        assert record is not None
         if answer == b"many":
             raise Conflict(f"The app has {event_type.MAX_TYPES} event types, which is all that is allowed; delete one")
         return record, answer == b"new"
@@ -89,10 +99,14 @@ class Catalogue:
 
         return await page_of(names, load, window)
 
-    async def delete(self, app: str, name: str) -> None:
-        """Raises NotFound."""
-        if await self._write(app, name, b"") == b"missing":
-            raise _missing(name)
+    async def delete(self, app: str, name: str, check: Check | None = None) -> None:
+        """Raises NotFound, and Conflict when others keep changing it. `check` sees what is removed, and may raise."""
+
+        def removed(known: EventType | None) -> None:
+            if known is None:
+                raise _missing(name)
+
+        await self._change(app, name, removed, check)
 
     async def purge(self, app: str) -> None:
         """Remove all types of an app."""
@@ -107,9 +121,25 @@ class Catalogue:
             return None
         return None if example is msgspec.UNSET else msgspec.Raw(msgspec.json.encode(example))
 
-    async def _write(self, app: str, name: str, record: bytes) -> Any:
+    async def _change(
+        self, app: str, name: str, change: Callable[[EventType | None], EventType | None], check: Check | None
+    ) -> tuple[EventType | None, bytes]:
+        """Replace a type by what becomes of it, None for nothing; returns that, and what the script said."""
+        for _ in range(_TRIES):
+            raw = await self._link.call("HGET", keys.event_types(app), name)
+            known = None if raw is None else msgspec.json.decode(raw, type=EventType)
+            changed = change(known)
+            if check is not None:
+                check(known)
+            record = b"" if changed is None else msgspec.json.encode(changed)
+            answer = await self._write(app, name, record, raw or b"")
+            if answer != b"changed":
+                return changed, answer
+        raise Conflict("The event type was changed by others at the same time; try again")
+
+    async def _write(self, app: str, name: str, record: bytes, known: bytes = b"*") -> bytes:
         names = [keys.event_types(app), keys.EVENT_TYPE_VERSIONS]
-        answer = await self._link.run(script("type_put"), names, [app, name, record, event_type.MAX_TYPES])
+        answer = await self._link.run(script("type_put"), names, [app, name, record, event_type.MAX_TYPES, known])
         await self.look()
         return answer
 

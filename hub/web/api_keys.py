@@ -93,6 +93,7 @@ async def read_key(call: Call[None]) -> Key:
 async def revoke_key(call: Call[None]) -> None:
     """It is refused within a tenth of a second, and what it has opened is closed, on every process."""
     found = await _found(call)
+    call.check_match(_shown(found))
     await call.resources.api_keys.revoke(found.key.app, found.key.id)
 
 
@@ -167,5 +168,8 @@ operations = (
         query=(APP, ROLE, *PAGING.params), answer=Key, is_list=True, errors=(NotFound, InvalidCursor),
     ),
     Operation("GET", "/v1/keys/{id}", read_key, "Read an API key's record", _ADMIN, answer=Key, errors=(NotFound,)),
-    Operation("DELETE", "/v1/keys/{id}", revoke_key, "Revoke an API key", _ADMIN, status=204, errors=(NotFound,)),
+    Operation(
+        "DELETE", "/v1/keys/{id}", revoke_key, "Revoke an API key", _ADMIN,
+        status=204, errors=(NotFound,), conditional=True,
+    ),
 )  # fmt: skip

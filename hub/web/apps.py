@@ -98,14 +98,15 @@ async def update_app(call: Call[AppPatch]) -> AppOut:
         known = (await call.resources.apps.get(app_id)).tokens.jwks_url
         if known != given.tokens.jwks_url:
             _require_all(call.principal, "set a jwks_url, which the hub then fetches")
-    return _shown(await call.resources.apps.update(app_id, given), call.resources.settings)
+    changed = await call.resources.apps.update(app_id, given, lambda app: _check_match(call, app))
+    return _shown(changed, call.resources.settings)
 
 
 async def delete_app(call: Call[None]) -> DeletedApp:
     """From now on nothing of it opens anything, and its connections are closed; then its keys and endpoints are
     removed, and what those are owed is cancelled. Its events can't be reached any more and go with their retention."""
     app_id = call.path("id")
-    await call.resources.apps.delete(app_id)
+    await call.resources.apps.delete(app_id, lambda app: _check_match(call, app))
     await call.resources.reaper.purge(app_id)
     return DeletedApp(app_id)
 
@@ -139,6 +140,10 @@ def _id(call: Call[Any]) -> str:
     """The app of the path, if it is the caller's to see."""
     require_app(call.principal, call.path("id"))
     return call.path("id")
+
+
+def _check_match(call: Call[Any], app: App) -> None:
+    call.check_match(_shown(app, call.resources.settings))
 
 
 def _require_all(principal: Principal, what: str) -> None:
@@ -181,9 +186,11 @@ operations = (
     Operation(
         "PATCH", "/v1/apps/{id}", update_app, "Change, disable or enable an app", _ADMIN,
         body=Body(AppPatch, example={"name": "The shop in Bern"}), answer=AppOut, errors=(NotFound, Conflict),
+        conditional=True,
     ),
     Operation(
-        "DELETE", "/v1/apps/{id}", delete_app, "Delete an app", _APPS, answer=DeletedApp, errors=(NotFound, Conflict)
+        "DELETE", "/v1/apps/{id}", delete_app, "Delete an app", _APPS,
+        answer=DeletedApp, errors=(NotFound, Conflict), conditional=True,
     ),
     Operation(
         "POST", "/v1/apps/{id}/signing-keys", create_signing_key, "Give an app a key that signs tokens", _ADMIN,

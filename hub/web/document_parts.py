@@ -21,7 +21,7 @@ HEADERS: Final[Json] = {
         "The request's id: the one that was sent, or a new one. It follows an event to its attempts."
     ),
     "API-Version": _text("Which version of the API this is."),
-    "ETag": _text("Stands for `data` and `pagination`; for If-None-Match, and If-Match of endpoints."),
+    "ETag": _text("Stands for `data` and `pagination`; for If-None-Match, and If-Match."),
     "Retry-After": _number("Seconds after which a retry can succeed (RFC 9110, section 10.2.3)."),
     "WWW-Authenticate": _text("How to authenticate (RFC 6750)."),
     "RateLimit": _text("What is left of the limit, and when it is renewed."),

@@ -15,7 +15,7 @@ PAGING: Final = Paging("event-types")
 async def put(call: Call[EventTypeInput]) -> Answer:
     """It is written as a whole. With a schema, what is published with this type from now on must be as that says."""
     call.principal.require_key("change the catalogue")
-    written, is_new = await call.resources.catalogue.put(call.app, call.path("type"), call.body)
+    written, is_new = await call.resources.catalogue.put(call.app, call.path("type"), call.body, call.check_match)
     return Answer(written, status=201 if is_new else 200)
 
 
@@ -33,7 +33,7 @@ async def read(call: Call[None]) -> EventType:
 async def delete(call: Call[None]) -> None:
     """Nothing is checked for this type any more."""
     call.principal.require_key("change the catalogue")
-    await call.resources.catalogue.delete(call.app, call.path("type"))
+    await call.resources.catalogue.delete(call.app, call.path("type"), call.check_match)
 
 
 _READ: Final = scope("endpoints:read")
@@ -48,7 +48,11 @@ operations = (
     Operation(
         "PUT", _PATH, put, "Write an event type", _WRITE,
         body=Body(EventTypeInput, example={"description": "an order came in", "example": {"total": 99}}),
-        answer=EventType, errors=(Conflict,), more_answers={"201": {"description": "The type is new."}},
+        answer=EventType, errors=(Conflict,), conditional=True,
+        more_answers={"201": {"description": "The type is new."}},
     ),
-    Operation("DELETE", _PATH, delete, "Delete an event type", _WRITE, status=204, errors=(NotFound,)),
+    Operation(
+        "DELETE", _PATH, delete, "Delete an event type", _WRITE,
+        status=204, errors=(NotFound, Conflict), conditional=True,
+    ),
 )  # fmt: skip

@@ -141,9 +141,12 @@ class Call(Generic[B]):
         return self.request.path_params[name]
 
     def check_match(self, current: Any) -> None:
-        """Raise PreconditionFailed unless `If-Match`, where it was sent, names this state (RFC 9110, 13.1.1)."""
+        """Raise PreconditionFailed unless `If-Match`, where it was sent, names this state (RFC 9110, 13.1.1).
+
+        None is the state of what isn't there, which nothing names.
+        """
         header = self.request.headers.get("if-match")
-        if header is not None and not matches(header, etag(encode(current))):
+        if header is not None and (current is None or not matches(header, etag(encode(current)))):
             raise PreconditionFailed("If-Match names another state; read it again, and send the ETag of that answer")
 
 

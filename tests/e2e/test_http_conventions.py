@@ -203,6 +203,44 @@ async def test_of_two_changes_of_one_state_just_one_is_made(client: httpx.AsyncC
     await client.delete(path)
 
 
+THINGS: dict[str, tuple[str, str, dict[str, Any], str, list[dict[str, Any]]]] = {
+    # how it is made; how it is changed, and by what
+    "app": ("POST", "/v1/apps", {"id": "matched"}, "PATCH", [{"name": f"n{n}"} for n in range(8)]),
+    "event type": ("PUT", "/v1/event-types/order.matched", {}, "PUT", [{"description": f"n{n}"} for n in range(8)]),
+    "API key": ("POST", "/v1/keys", {"role": "publisher"}, "", []),
+}
+
+
+@pytest.mark.parametrize("thing", THINGS)
+async def test_if_match_holds_of_everything_that_is_changed_or_deleted(client: httpx.AsyncClient, thing: str) -> None:
+    method, path, given, change, changes = THINGS[thing]
+    made = (await client.request(method, path, json=given)).json()["data"]
+    path = path if method == "PUT" else f"{path}/{made['id']}"
+    tag = (await client.get(path)).headers["etag"]
+    if changes:
+        sent = (client.request(change, path, json=one, headers={"if-match": tag}) for one in changes)
+        answers = await asyncio.gather(*sent)
+        assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+        (won,) = (answer.json()["data"] for answer in answers if answer.status_code == 200)
+        now = await client.get(path)
+        assert now.json()["data"] == won
+        assert tag != now.headers["etag"]
+        tag = now.headers["etag"]
+    refused = await client.delete(path, headers={"if-match": '"another"'})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (412, "PRECONDITION_FAILED")
+    assert (await client.get(path)).headers["etag"] == tag, "nothing was done"
+    assert (await client.delete(path, headers={"if-match": tag})).is_success
+    assert (await client.get(path)).status_code == 404
+    assert (await client.delete(path, headers={"if-match": tag})).status_code == 404
+
+
+async def test_if_match_makes_nothing_that_was_not_there(client: httpx.AsyncClient) -> None:
+    path = "/v1/event-types/order.unmade"
+    for header in ("*", '"another"'):
+        assert (await client.put(path, json={}, headers={"if-match": header})).status_code == 412
+    assert (await client.get(path)).status_code == 404
+
+
 async def test_fields_choose_what_is_sent_and_leave_it_as_it_is(client: httpx.AsyncClient, topic: str) -> None:
     event = b'{"topic":"%b","type":"t","data":{"amount":1.10,"big":123456789012345678901,"who":{"name":"a","age":3}}}'
     sent = await client.post("/v1/events", content=event % topic.encode(), headers={"content-type": "application/json"})

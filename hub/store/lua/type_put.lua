@@ -1,9 +1,12 @@
 #!lua
 -- Writes or removes a type of an app's catalogue, and raises the catalogue's version.
 -- KEYS: the app's types (hash), versions (hash)
--- ARGV: app, type, record (JSON; empty: remove it), most types of an app
--- Returns: `new`, `known`, `missing` (there was none to remove), or `many`.
-local known = redis.call('HEXISTS', KEYS[1], ARGV[2])
+-- ARGV: app, type, record (JSON; empty: remove it), most types of an app, the record as it was read (empty: there was
+--   none; `*`: whatever it is)
+-- Returns: `new`, `known`, `missing` (there was none to remove), `many`, or `changed` (it isn't as it was read).
+local present = redis.call('HGET', KEYS[1], ARGV[2])
+if ARGV[5] ~= '*' and (present or '') ~= ARGV[5] then return 'changed' end
+local known = present and 1 or 0
 if ARGV[3] == '' then
   if known == 0 then return 'missing' end
   redis.call('HDEL', KEYS[1], ARGV[2])

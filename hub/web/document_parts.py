@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from hub.web.events import Event
+import msgspec
+
+from hub.web.examples import CLOUD_EVENT, WEBHOOK
 
 Json: TypeAlias = dict[str, Any]
 
@@ -14,6 +16,20 @@ def _text(description: str, **more: Any) -> Json:
 
 def _number(description: str) -> Json:
     return {"description": description, "schema": {"type": "integer", "minimum": 0}}
+
+
+class SentEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event as an endpoint gets it; attributes of CloudEvents beside it where the publisher gave them."""
+
+    id: str
+    type: str
+    topic: str
+    timestamp: str
+    data: Any
+    source: str | None = None
+    subject: str | None = None
+    dataschema: str | None = None
+    extensions: dict[str, str | int | bool] | None = None
 
 
 HEADERS: Final[Json] = {
@@ -69,7 +85,7 @@ OPERATIONAL: Final = {
 
 def webhooks(schema: Callable[[Any], Json]) -> Json:
     """What the hub sends to endpoints: any event, and its own."""
-    event = schema(Event)
+    event = schema(SentEvent)
     told = "What was published, to each endpoint whose `types`, `topics` and `filter` match it."
     own = {name: _webhook(name, text, _own(name, event)) for name, text in OPERATIONAL.items()}
     return {"event": _webhook("event", told, event), **own}
@@ -84,7 +100,11 @@ def _webhook(name: str, description: str, body: Json) -> Json:
         {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
         for header, text in _SIGNED
     ]
-    content = {"application/json": {"schema": body}, "application/cloudevents+json": {"schema": {"type": "object"}}}
+    own = {} if name == "event" else {"type": name, "topic": "hub.operational"}
+    content = {
+        "application/json": {"schema": body, "example": WEBHOOK | own},
+        "application/cloudevents+json": {"schema": {"type": "object"}, "example": CLOUD_EVENT | own},
+    }
     answers = {
         "2XX": {"description": "Delivered."},
         "410": {"description": "Wanted no more: the endpoint is disabled."},

@@ -10,7 +10,7 @@ from hub.core.endpoint import ID, EndpointInput, EndpointPatch
 from hub.core.errors import Conflict, EndpointUrlForbidden, InvalidCursor, NotConfigured, NotFound
 from hub.core.rotation import Rotation
 from hub.core.topics import check_topic, check_type, matches_any
-from hub.store.deliveries import Delivery
+from hub.store.deliveries import DeliveryDetail
 from hub.store.endpoints import Endpoint, SigningSecrets
 from hub.store.figures import EndpointStats
 from hub.store.samples import SampleInput
@@ -85,7 +85,7 @@ async def rotate(call: Call[Rotation]) -> SigningSecrets:
     return await call.resources.endpoints.rotate(call.app, call.path("id"), call.body)
 
 
-async def test(call: Call[SampleInput]) -> Delivery:
+async def test(call: Call[SampleInput]) -> DeliveryDetail:
     """A test event is owed to this endpoint alone; the answer is its delivery, to be read again with its attempts."""
     resources, app = call.resources, call.app
     example = await resources.catalogue.example(app, call.body.type)
@@ -132,7 +132,7 @@ operations = (
     Operation(
         "POST", "/v1/endpoints/{id}/test", test, "Send a test event", _WRITE,
         body=Body(SampleInput, example={"type": "order.created"}),
-        answer=Delivery, status=202, errors=(NotFound, Conflict),
+        answer=DeliveryDetail, status=202, errors=(NotFound, Conflict),
     ),
     Operation(
         "GET", "/v1/endpoints/{id}/stats", stats, "Read an endpoint's figures", _READ,

@@ -24,9 +24,10 @@ from hub.core.errors import (
     VersionGone,
     VersionUnknown,
 )
+from hub.web import examples
 from hub.web.accept import JSON, PROBLEM
 from hub.web.auth import OPEN
-from hub.web.document_parts import HEADERS, PARAMETERS, SECURITY, webhooks
+from hub.web.document_parts import HEADERS, PARAMETERS, SECURITY, SentEvent, webhooks
 from hub.web.error_pages import all_errors
 from hub.web.http import ErrorBody, Problem
 from hub.web.operation import KEYED_ERRORS, Operation
@@ -102,7 +103,7 @@ class _Types:
     """The schemas of every type that an operation names."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        self._known: list[Any] = [Meta, Pagination, ErrorBody, Problem]
+        self._known: list[Any] = [Meta, Pagination, ErrorBody, Problem, SentEvent]
         for operation in operations:
             for shape in (operation.answer, operation.body and operation.body.documented):
                 if shape is not None and shape not in self._known:
@@ -217,11 +218,22 @@ def _success(operation: Operation, operations: Sequence[Operation], types: _Type
     if operation.media is not None:
         plain = {"type": "object" if operation.media == JSON else "string"}
         schema = plain if operation.answer is None else types.of(operation.answer)
-        made["content"] = {operation.media: {"schema": schema}}
+        made["content"] = {operation.media: {"schema": schema, **_shown(operation)}}
     elif operation.answer is not None:
-        made["content"] = {JSON: {"schema": _envelope(operation, types)}}
+        schema = _envelope(operation, types)
+        example = examples.envelope(operation.answer, schema["required"], is_list=operation.is_list)
+        made["content"] = {JSON: {"schema": schema, "example": example}}
         made["links"] = dict(_links(operation, operations))
     return made
+
+
+def _shown(operation: Operation) -> Json:
+    """The example of an answer that goes out as it is, but of a page or a document."""
+    if operation.media == "text/event-stream":
+        return {"example": examples.STREAM}
+    if operation.answer is str:
+        return {"example": examples.METRICS}
+    return {} if operation.answer is None else {"example": examples.data_of(operation.answer)}
 
 
 def _envelope(operation: Operation, types: _Types) -> Json:
@@ -294,8 +306,7 @@ def _example(error: type[HubError]) -> Json:
         "hint": error.mend,
         "docs": f"/docs/errors/{error.code}",
     }
-    meta = {"request_id": "req_0123456789abcdef01234567", "timestamp": "2026-11-25T08:00:00.000Z"}
-    return {"success": False, "error": told, "meta": meta}
+    return {"success": False, "error": told, "meta": examples.META}
 
 
 def _codes() -> Json:

@@ -18,6 +18,7 @@ from hub.store.log import Appended
 from hub.store.requests import Claim
 from hub.web.auth import scope
 from hub.web.context import Context
+from hub.web.examples import CLOUD_EVENT
 from hub.web.http import content_type, now_ms, request_id
 from hub.web.idempotency import REPLAY
 from hub.web.operation import Body, Call, Operation
@@ -144,8 +145,9 @@ operations = (
         body=Body(Given, media=None, limit=events.MAX_BATCH_BYTES, parse=_parse,
                   documented=EventInput | list[EventInput],
                   example={"topic": "orders.42", "type": "order.created", "data": {"total": 99}},
-                  also={cloudevents.STRUCTURED: {"schema": _CLOUD_EVENT},
-                        cloudevents.BATCH: {"schema": {"type": "array", "items": _CLOUD_EVENT}}}),
+                  also={cloudevents.STRUCTURED: {"schema": _CLOUD_EVENT, "example": CLOUD_EVENT},
+                        cloudevents.BATCH: {"schema": {"type": "array", "items": _CLOUD_EVENT},
+                                            "example": [CLOUD_EVENT]}}),
         answer=Published | list[Published], status=202, errors=(LogFull,), recorded=False,
     ),
 )  # fmt: skip

@@ -1,9 +1,11 @@
 """The OpenAPI document: valid, and neither more nor less than the routes, errors and headers of the code."""
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import jsonschema
+import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route, WebSocketRoute
@@ -19,7 +21,8 @@ from hub.web.openapi import document, operation_id
 from hub.web.operation import Operation, Resource
 
 DOCUMENT: dict[str, Any] = document(OPERATIONS)
-BODIES = [operation for operation in OPERATIONS if operation.body is not None and operation.body.example is not None]
+ANSWERING = [one for one in OPERATIONS if one.answer is not None or one.media == "text/event-stream"]
+"""All but those that answer nothing, or a page or a document."""
 
 
 def described() -> set[tuple[str, str]]:
@@ -84,14 +87,57 @@ def test_every_body_has_an_example(operation: Operation) -> None:
     assert operation.body.example is not None
 
 
-@pytest.mark.parametrize("operation", BODIES, ids=operation_id)
-def test_every_example_fits_its_schema(operation: Operation) -> None:
-    assert operation.body is not None
+def contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every body that the document describes, by where it is."""
+
+    def walk(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        if isinstance(node, list):
+            for index, part in enumerate(cast("list[Any]", node)):
+                yield from walk(part, f"{path}/{index}")
+        elif isinstance(node, dict):
+            parts = cast("dict[str, Any]", node)
+            for name, part in parts.items():
+                if name == "content":
+                    yield from ((f"{path} {media}", content) for media, content in part.items())
+                elif name != "schemas":
+                    yield from walk(part, f"{path}/{name}")
+
+    yield from walk(DOCUMENT, "")
+
+
+CONTENTS = dict(contents())
+
+
+def examples(content: dict[str, Any]) -> list[Any]:
+    several = [one["value"] for one in content.get("examples", {}).values()]
+    return [content["example"]] if "example" in content else several
+
+
+@pytest.mark.parametrize("where", [where for where, content in CONTENTS.items() if examples(content)])
+def test_every_example_fits_its_schema(where: str) -> None:
+    schema = {**CONTENTS[where]["schema"], "components": DOCUMENT["components"]}
+    for example in examples(CONTENTS[where]):
+        jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("operation", ANSWERING, ids=operation_id)
+def test_every_operation_has_an_example_of_its_request_and_of_its_answer_with_every_field(operation: Operation) -> None:
     made = DOCUMENT["paths"][re.sub(r":[a-z]+}", "}", operation.path)][operation.method.lower()]
-    for content in made["requestBody"]["content"].values():
-        if "example" in content:
-            schema = {**content["schema"], "components": DOCUMENT["components"]}
-            jsonschema.validate(content["example"], schema, jsonschema.Draft202012Validator)
+    for content in made.get("requestBody", {"content": {}})["content"].values():
+        assert examples(content)
+    (content,) = made["responses"][str(operation.status)]["content"].values()
+    (example,) = examples(content)
+    if operation.media is None:
+        example = example["data"]
+    if operation.answer is not None:
+        kind = list[operation.answer] if operation.is_list else operation.answer
+        assert msgspec.json.decode(msgspec.json.encode(msgspec.convert(example, kind))) == example
+
+
+@pytest.mark.parametrize("name", DOCUMENT["webhooks"])
+def test_every_webhook_has_examples(name: str) -> None:
+    for content in DOCUMENT["webhooks"][name]["post"]["requestBody"]["content"].values():
+        assert examples(content)
 
 
 def test_every_event_of_the_hubs_own_is_a_webhook() -> None:

@@ -25,7 +25,7 @@ from hub.store.scripts import script
 from tests.support.brisk import BriskHub
 from tests.support.followers import Follower, PollFollower, SseFollower, WsFollower
 from tests.support.hub import Hub
-from tests.support.record import Event
+from tests.support.record import Event, Record
 from tests.support.store import linked
 from tests.support.waiting import eventually
 
@@ -186,7 +186,11 @@ class World:
         for follower in self.followers:
             for record in follower.records:
                 wanted = {event.n for event in last if matches_any(record.patterns, event.topic)}
-                await eventually(lambda r=record, w=wanted: r.has(w), f"{record.patterns} have caught up", 20)
+                await eventually(lambda r=record, w=wanted: self._has(r, w), f"{record.patterns} have caught up", 20)
+
+    async def _has(self, record: Record, wanted: set[int]) -> bool:
+        """Whether it has got these; who was closed meanwhile, as one that had stalled for long, comes back for them."""
+        return record.has(wanted) or (await self._all_live() and record.has(wanted))
 
     async def _all_live(self) -> bool:
         for follower in self.followers:

@@ -18,10 +18,10 @@ _numbers = itertools.count(1)
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as of a runner in the background; our processes would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A runner in the background, or under nohup, ignores these, and our processes would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,9 @@ Line: TypeAlias = MutableMapping[str, Any]
 def configure(settings: Settings, role: str) -> None:
     """Set up the process's logging. `role` (web, worker, dev, …) and the pid stand on every line."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    last: list[Any] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    if as_json:
-        last = [structlog.processors.format_exc_info, _render]
+    last = _render if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
-        processors=[_stamp(role, os.getpid()), *last],
+        processors=[_stamp(role, os.getpid()), last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=_Lines(sys.stderr.buffer) if as_json else structlog.WriteLoggerFactory(sys.stderr),
     )
@@ -97,5 +95,5 @@ def _stamp(role: str, pid: int) -> Callable[[Logger, str, Line], Line]:
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def _render(_logger: Logger, _level: str, line: Line) -> bytes:
-    return _encode(line)
+def _render(logger: Logger, level: str, line: Line) -> bytes:
+    return _encode(structlog.processors.format_exc_info(logger, level, line) if "exc_info" in line else line)

@@ -10,7 +10,7 @@ from typing import Final
 from hub.core.errors import StoreUnavailable
 from hub.store.connect import Link
 from hub.store.scripts import Script
-from hub.store.wire import Arg, Reply, StoreError
+from hub.store.wire import Arg, Asker, Reply, StoreError
 
 WAIT_MS: Final = 700
 """A publisher waits for at most the round under way and its own, which keeps it under the promised 2 s."""
@@ -46,6 +46,10 @@ class Commits:
         if self._rounds is None or self._rounds.done():
             self._rounds = asyncio.create_task(self._run(), name="commits")
         return await pending.done
+
+    def ask(self, asker: Asker, script: Script, keys: list[str], args: list[Arg]) -> bool:
+        """False: everything goes by rounds."""
+        return False
 
     async def _run(self) -> None:
         while self._queue:

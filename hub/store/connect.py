@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from hub import metrics
 from hub.core.errors import HubError, StoreUnavailable
 from hub.store.scripts import Script, sources
-from hub.store.wire import Arg, Reply, StoreError, Wire
+from hub.store.wire import Arg, Asker, Reply, StoreError, Wire
 
 CALL_TIMEOUT: Final = 1.2
 """Seconds until an unanswered command kills the connection."""
@@ -189,6 +189,16 @@ class Link:
             if not str(exc).startswith("NOSCRIPT"):
                 raise
         return await self.call("EVAL", script.source, *operands)
+
+    def ask(self, asker: Asker, script: Script, keys: list[str], args: list[Arg]) -> bool:
+        """Begin to run a script by its hash, now, and tell `asker` what came of it; False where there's no connection.
+
+        One that the store forgot is StoreError NOSCRIPT: that is for `run`.
+        """
+        if self._wire is None:
+            return False
+        self._wire.ask(asker, ("EVALSHA", script.sha, len(keys), *keys, *args))
+        return True
 
     async def _until_up(self, wait: float) -> Wire:
         try:

@@ -12,8 +12,8 @@ from hub.core import cursor as cursors
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import Detail, HubError, NotFound
 from hub.core.event import Event
-from hub.core.origin import traced
 from hub.store import keys
+from hub.store.appends import Appended, Appends
 from hub.store.commits import Commits
 from hub.store.connect import Link
 from hub.store.scripts import script
@@ -21,7 +21,6 @@ from hub.store.traffic import Counter
 from hub.store.wire import Reply
 
 PAGE: Final = 500
-_pack = msgspec.msgpack.Encoder().encode
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -36,17 +35,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     origin: str
     """See core.origin."""
     body: bytes
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """The answer to one event of an append. For a duplicate, `type` and `timestamp` are the first event's."""
-
-    id: str
-    topic: str
-    type: str
-    timestamp: str
-    cursor: str
-    duplicate: bool
 
 
 def parse_entry(partition: int, raw: Reply) -> Entry:
@@ -78,7 +66,8 @@ class Log:
         self.partitions = partitions
         self._retention = retention
         self._counter = counter
-        self._writer = link if durability == "store" else Commits(append_link or link, durability)
+        writer = link if durability == "store" else Commits(append_link or link, durability)
+        self._appends = [Appends(writer, partition, retention) for partition in range(partitions)]
 
     def over(self, link: Link) -> "Log":
         """The same log over another link."""
@@ -98,7 +87,7 @@ class Log:
         began = time.perf_counter()
         try:
             if self.partitions == 1:
-                done = await self._append_partition(app, 0, events, origin, claim)
+                done = await self._appends[0].append(app, events, origin, claim)
             else:
                 done = await self._append_all(app, events, origin)
         except HubError as exc:
@@ -115,7 +104,7 @@ class Log:
             groups.setdefault(keys.partition_of(app, event.topic, self.partitions), []).append(index)
         results: list[Appended | None] = [None] * len(events)
         outcomes = await asyncio.gather(
-            *(self._append_partition(app, p, [events[i] for i in group], origin) for p, group in groups.items()),
+            *(self._appends[p].append(app, [events[i] for i in group], origin, None) for p, group in groups.items()),
             return_exceptions=True,
         )
         fault: BaseException | None = None
@@ -128,23 +117,6 @@ class Log:
         if fault is not None:
             raise _partial(fault, results)
         return [result for result in results if result is not None]
-
-    async def _append_partition(
-        self, app: str, partition: int, events: Sequence[Event], origin: str, claim: tuple[str, str] | None = None
-    ) -> list[Appended]:
-        names = [keys.log(partition), keys.meta(partition)]
-        fingerprint = ""
-        if claim is not None:
-            names.append(claim[0])
-            fingerprint = claim[1]
-        packed: list[tuple[str, str, str, str, str, str]] = []  # the store's MessagePack knows text, but no bytes
-        seen, index = keys.seen(partition, app, ""), keys.topic_index(partition, app, "")
-        for event in events:
-            names += (seen + event.id, index + event.topic)
-            own = origin if event.traceparent is None else traced(origin, event.traceparent)
-            packed.append((event.topic, event.type, event.id, event.timestamp, own, event.body.decode()))
-        reply = await self._writer.run(script("append"), names, [self._retention, fingerprint, app, _pack(packed)])
-        return _appended(events, f"{partition:x}-{int(reply[0]):x}-", reply[1:])
 
     # -- read --------------------------------------------------------------------------------------------------------
 
@@ -223,25 +195,6 @@ class Log:
     async def _cursor_of(self, entry: Entry) -> str:
         epoch, _, _ = await self.observe(entry.partition)
         return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
-
-
-def _appended(events: Sequence[Event], head: str, lines: Sequence[bytes]) -> list[Appended]:
-    """What append.lua answers of each event; `head` is how their cursors begin.
-
-    A cursor is what cursors.encode would give: this runs once per event, and a batch's share their millisecond.
-    """
-    done: list[Appended] = []
-    shared, start = b"", ""
-    for event, line in zip(events, lines, strict=True):
-        kind, timestamp, is_duplicate = event.type, event.timestamp, line.startswith(b"=")
-        if is_duplicate:
-            line, first_timestamp, first_kind = line[1:].split(b" ", 2)
-            kind, timestamp = first_kind.decode(), first_timestamp.decode()
-        ms, _, seq = line.partition(b"-")
-        if ms != shared:
-            shared, start = ms, f"{head}{int(ms):x}-"
-        done.append(Appended(event.id, event.topic, kind, timestamp, f"{start}{int(seq):x}", is_duplicate))
-    return done
 
 
 def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:

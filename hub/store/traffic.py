@@ -53,9 +53,13 @@ class Counter:
         self._counts: dict[str, list[int]] = {}
 
     def count(self, app: str, *, events: int = 0, attempts: int = 0, succeeded: int = 0, exhausted: int = 0) -> None:
-        held = self._counts.setdefault(app, [0] * (SIZE - 1))
-        for n, more in enumerate((events, attempts, succeeded, exhausted)):
-            held[n] += more
+        held = self._counts.get(app)
+        if held is None:
+            held = self._counts[app] = [0] * (SIZE - 1)
+        held[0] += events
+        held[1] += attempts
+        held[2] += succeeded
+        held[3] += exhausted
 
     async def run(self) -> None:
         """Add to the store, for ever."""

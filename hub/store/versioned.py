@@ -7,6 +7,7 @@ once a request, and ahead of time, so that its requests needn't wait. Without an
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
@@ -39,7 +40,7 @@ class Version:
 
     def known(self) -> bytes | None:
         """The version, if nobody needs to wait for it."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         age = now - self._asked_at
         if age >= FRESH:
             return None
@@ -51,7 +52,7 @@ class Version:
         """The version. Who comes while it is being asked for shares the answer. Raises StoreUnavailable."""
         if (known := self.known()) is not None:
             return known
-        return await asyncio.shield(self._ask_soon(asyncio.get_running_loop().time()))
+        return await asyncio.shield(self._ask_soon(time.monotonic()))
 
     def _ask_soon(self, now: float) -> asyncio.Task[bytes]:
         """Ask, unless that is under way."""

@@ -6,7 +6,7 @@ It costs about half of a general client's CPU per command, which is why the log,
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import hiredis
 
@@ -19,6 +19,16 @@ Reply: TypeAlias = Any
 
 
 _pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
+
+
+class Asker(Protocol):
+    """Who is told a command's reply; a future is one."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Reply, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
 
 
 class StoreError(Exception):
@@ -58,7 +68,7 @@ class Wire(asyncio.Protocol):
     def __init__(self, on_lost: Callable[["Wire"], None], timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._pending: deque[tuple[asyncio.Future[Reply], float, bool]] = deque()
+        self._pending: deque[tuple[Asker, float, bool]] = deque()
         """Each with its deadline, and whether it doesn't block by intent: those are timed."""
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -76,9 +86,9 @@ class Wire(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
         while self._pending:
-            future = self._pending.popleft()[0]
-            if not future.done():
-                future.set_exception(StoreUnavailable(self.fault))
+            asker = self._pending.popleft()[0]
+            if not asker.done():
+                asker.set_exception(StoreUnavailable(self.fault))
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -86,15 +96,15 @@ class Wire(asyncio.Protocol):
         if self._pending and self._pending[0][2]:
             metrics.STORE_ROUND_TRIP_SECONDS.observe(self._loop.time() - self._pending[0][1] + self._timeout)
         while (reply := self._reader.gets()) is not False:
-            future = self._pending.popleft()[0]
-            if future.done():  # its caller was cancelled; the reply has its place in the order all the same
+            asker = self._pending.popleft()[0]
+            if asker.done():  # its caller was cancelled; the reply has its place in the order all the same
                 continue
             if isinstance(reply, Exception):
-                future.set_exception(to_error(reply))
+                asker.set_exception(to_error(reply))
                 if str(reply).startswith(_DEMOTED):
                     self.close()
             else:
-                future.set_result(reply)
+                asker.set_result(reply)
 
     def send(self, *command: Arg, timeout: float | None = None) -> asyncio.Future[Reply]:
         """Queue a command; it is written with the others of this loop tick. The wire dies when a reply is overdue."""
@@ -102,13 +112,21 @@ class Wire(asyncio.Protocol):
         if self._transport is None:
             future.set_exception(StoreUnavailable(self.fault))
             return future
-        self._pending.append((future, self._loop.time() + (timeout or self._timeout), timeout is None))
         if not self._out:
             self._loop.call_soon(self._flush)
+        self._queue(future, command, timeout)
+        return future
+
+    def ask(self, asker: Asker, command: tuple[Arg, ...]) -> None:
+        """Write a command now, behind what is queued, and tell the reply as soon as it is there."""
+        self._queue(asker, command, None)
+        self._flush()
+
+    def _queue(self, asker: Asker, command: tuple[Arg, ...], timeout: float | None) -> None:
+        self._pending.append((asker, self._loop.time() + (timeout or self._timeout), timeout is None))
         self._out.append(_pack(command))
         if self._watch is None:
             self._watch = self._loop.call_later(0.2, self._check_overdue)
-        return future
 
     @property
     def is_lost(self) -> bool:
@@ -120,7 +138,7 @@ class Wire(asyncio.Protocol):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if self._transport is not None:
+        if out and self._transport is not None:
             self._transport.write(b"".join(out))
 
     def _check_overdue(self) -> None:

@@ -1,18 +1,17 @@
 """A request whose headers are looked up by name, not searched for: the stages ask for many that aren't there."""
 
-from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.types import Scope
+from starlette.requests import Request, empty_receive, empty_send
+from starlette.types import Receive, Scope, Send
 
 
 class NamedHeaders(Headers):
     """Starlette's headers, by a table. Of a header that came twice the first counts, as there."""
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(scope=scope)
+        self._list = scope["headers"]
         self._first = dict(reversed(self._list))
 
     def __getitem__(self, key: str) -> str:
@@ -29,6 +28,8 @@ class NamedHeaders(Headers):
 class Incoming(Request):
     """A request to the API."""
 
-    @cached_property
-    def headers(self) -> NamedHeaders:  # type: ignore[override]
-        return NamedHeaders(self.scope)
+    headers: NamedHeaders = cast("Any", None)  # in place of the property, which looks each time
+
+    def __init__(self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send) -> None:
+        super().__init__(scope, receive, send)
+        self.headers = NamedHeaders(scope)  # type: ignore[override]

@@ -191,11 +191,15 @@ class Operation:
     recorded: bool = True
     more_answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     audited: bool = field(init=False)
+    is_read: bool = field(init=False)
+    """Whether it answers data that has an ETag, and of which fields can be chosen."""
     known: frozenset[str] = field(init=False)
     offers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.is_read:
+        is_read = self.method == "GET" and self.media is None and self.answer is not None
+        object.__setattr__(self, "is_read", is_read)
+        if is_read:
             object.__setattr__(self, "query", (*self.query, FIELDS))
         changes = self.method not in ("GET", "HEAD") and self.access.scope in ("admin", ALL_APPS)
         object.__setattr__(self, "audited", changes or self.access.scope == "endpoints:write")
@@ -203,11 +207,6 @@ class Operation:
             object.__setattr__(self, "keyed", self.method in KEYED)
         object.__setattr__(self, "known", frozenset(param.name for param in self.query))
         object.__setattr__(self, "offers", (JSON, PROBLEM) if self.media is None else (self.media,))
-
-    @property
-    def is_read(self) -> bool:
-        """Whether it answers data that has an ETag, and of which fields can be chosen."""
-        return self.method == "GET" and self.media is None and self.answer is not None
 
     def check_accept(self, accept: str) -> None:
         """Raise NotAcceptable unless the client takes what this answers."""

@@ -1,5 +1,6 @@
 """`POST /v1/events`: one event or a batch, checked as a whole, appended once, answered when it is durable."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,9 +13,9 @@ from hub.core import event as events
 from hub.core.errors import LogFull, UnsupportedMediaType
 from hub.core.event import Event, EventInput
 from hub.core.origin import Origin, check_traceparent
+from hub.store.appends import Appended
 from hub.store.catalogue import Checked
 from hub.store.control import send_ephemeral
-from hub.store.log import Appended
 from hub.store.requests import Claim
 from hub.web.auth import scope
 from hub.web.context import Context
@@ -40,7 +41,8 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """An event's receipt. `cursor` is null for an ephemeral one; a duplicate's is the first event's."""
+    """An event's receipt, for the one that was appended the store's. `cursor` is null for an ephemeral one; a
+    duplicate's is the first event's."""
 
     id: str
     cursor: str | None
@@ -103,7 +105,7 @@ async def check_types(resources: Context, app: str, items: list[EventInput], is_
 
 async def publish_all(
     resources: Context, app: str, built: list[Event], origin: str, claim: Claim | None = None
-) -> list[Published]:
+) -> Sequence[Appended | Published]:
     """Append the events (send the ephemeral ones); returns each one's answer, in order. `origin`: see core.origin.
 
     Raises IdempotencyKeyReused where the claim's key came with another request. Where that can be checked in the append
@@ -125,14 +127,10 @@ async def publish_all(
     if len(lasting) < len(built) and is_new:  # nothing repeats what lasts for a moment
         await send_ephemeral(resources.link, app, [event for event in built if event.ephemeral])
         metrics.PUBLISHED_EPHEMERAL.inc(len(built) - len(lasting))
+    if len(lasting) == len(built):
+        return done
     appended = iter(done)
-    return [_ephemeral(event, not is_new) if event.ephemeral else _answer(next(appended)) for event in built]
-
-
-def _answer(appended: Appended) -> Published:
-    return Published(
-        appended.id, appended.cursor, appended.topic, appended.type, appended.timestamp, appended.duplicate
-    )
+    return [_ephemeral(event, not is_new) if event.ephemeral else next(appended) for event in built]
 
 
 def _ephemeral(event: Event, duplicate: bool) -> Published:

@@ -1,9 +1,9 @@
 #!lua
 -- Appends events to one partition's log, each once per (app, topic, id) within the retention.
 -- KEYS: log, meta, the request (only with a fingerprint), then per event: seen (hash by event id), topic index (stream)
--- ARGV: retention in seconds, fingerprint of an Idempotency-Key's request (empty: none), app, and the events in
---   MessagePack, which costs a caller with a batch less than arguments do: an array of arrays of topic, type, id,
---   timestamp, origin, body
+-- ARGV: retention in seconds, fingerprint of an Idempotency-Key's request (empty: none), and the events in MessagePack,
+--   which costs a caller with many less than arguments do: an array of arrays of app, topic, type, id, timestamp,
+--   origin, body
 -- Returns: epoch, then per event its position; of one that was there already `=position timestamp type`, the first's.
 -- Errors: LOGFULL while the janitor holds the log for full; REUSED where the request's fingerprint is another. Nothing is
 -- appended then.
@@ -25,10 +25,9 @@ if state[3] ~= retention then
   if tonumber(state[3] or '0') < tonumber(retention) then redis.call('HSET', meta, 'indexed', store_ms()) end
   redis.call('HSET', meta, 'retention', retention)
 end
-local app = ARGV[3]
-for n, event in ipairs(cmsgpack.unpack(ARGV[4])) do
+for n, event in ipairs(cmsgpack.unpack(ARGV[3])) do
   local seen, index = KEYS[before + 2 * n - 1], KEYS[before + 2 * n]
-  local topic, kind, event_id, timestamp, origin, body = unpack(event)
+  local app, topic, kind, event_id, timestamp, origin, body = unpack(event)
   local first = redis.call('HGET', seen, topic)
   if first then
     out[#out + 1] = '=' .. first

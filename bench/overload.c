@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 enum { PUBLISH, LIST, STREAM, KINDS };
-enum { BUFFER = 1 << 16, SAMPLES = 1 << 22, QUEUE = 1 << 20 };
+enum { BUFFER = 1 << 16, SAMPLES = 1 << 22, QUEUE = 1 << 20, STREAMS = 4096 };
 
 struct connection {
     int fd, kind;         /* kind of the request that is unanswered, or -1 */
@@ -107,8 +107,10 @@ static void open_stream(uint64_t due)
 
 static void arrive(int kind, uint64_t due)
 {
-    if (kind == STREAM)
+    if (kind == STREAM && streams < STREAMS)
         open_stream(due);
+    else if (kind == STREAM)
+        lost++; /* so many wait to be accepted already */
     else if (idle_count)
         ask(idle[--idle_count], kind, due);
     else if (queue_last - queue_first < QUEUE) {

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from bench.processes import BENCH, BUILD
 from bench.report import AS_HUB, CONNECT, HALF, SATURATED
-from bench.scenarios import FANOUT, FIXED_RATE, HUB, LIMIT, NCHAN, SOCKETIO
+from bench.scenarios import BARE, FANOUT, FIXED_RATE, HUB, LIMIT, NCHAN, SOCKETIO
 from bench.svg import Bar, Group, bar_chart
 
 PAGE: Final = BENCH.parent / "BENCHMARKS.md"
@@ -53,6 +53,10 @@ TARGETS: Final = (
     Target("bursts of 10, of socket.io's", "ws-burst10", SOCKETIO, 0.15),
     Target("5,000 in 1,000 rooms, fan-out alone, of the C limit's", "ws-5000", LIMIT, 1.5, FANOUT),
 )
+PUBLISH_RATE: Final = 0.6
+"""Requests/s of single events, of the bare route's, at least."""
+BATCH_US: Final = 10.0
+"""CPU of the web process per event in batches of 100, at most."""
 MOST_KB: Final = {"idle-ws": 25.0, "idle-sse": 16.0}
 
 
@@ -122,6 +126,15 @@ def targets(results: Results) -> str:
         rows.append(
             [f"KB per idle {kind}", f"≤ {most:.0f}", verdict(row["kb_per_connection"] if row else None, most), ""]
         )
+    if (hub := results.get("publish", HUB, SATURATED)) and (bare := results.get("publish", BARE, SATURATED)):
+        share = hub["events_s"] / bare["events_s"]
+        shown = f"{share:.2f}" if share >= PUBLISH_RATE else f"**{share:.2f}**"
+        rows.append(
+            ["Requests/s, publishing single events, of a bare Starlette route's", f"≥ {PUBLISH_RATE}", shown, ""]
+        )
+    if hub := results.get("publish-100", HUB, SATURATED):
+        cost = verdict(hub["server_us_per_event"], BATCH_US)
+        rows.append(["µs CPU per event, publishing batches of 100", f"≤ {BATCH_US:.0f}", cost, ""])
     return table("|target|saturated|half load", rows)
 
 
@@ -181,13 +194,15 @@ def connections(results: Results) -> str:
 
 def publishing(results: Results) -> str:
     rows = [
-        [scenario, phase, f"{row['events_s']:,.0f}", f"{row['server_us_per_event']:.1f}",
-         f"{row['store_us_per_event']:.1f}", f"{row['answer_p50_us'] / 1000:.1f}", f"{row['answer_p99_us'] / 1000:.1f}"]
-        for scenario in ("publish", "publish-100")
+        [row["peer"], meaning, phase, f"{row['events_s']:,.0f}", f"{row['server_us_per_event']:.1f}",
+         f"{row['store_us_per_event']:.1f}", f"{row['answer_p50_us'] / 1000:.1f}",
+         f"{row['answer_p99_us'] / 1000:.1f}", f"{row['server_busy']:.0%}"]
+        for scenario, meaning in (("publish", "one by one"), ("publish-100", "batches of 100"))
         for phase in (SATURATED, HALF)
-        if (row := results.get(scenario, HUB, phase))
+        for row in results.of(scenario, phase)
+        if row["peer"] != LIMIT
     ]  # fmt: skip
-    return table("scenario|load|events/s|µs CPU each|µs store each|p50 ms|p99 ms", rows)
+    return table("server|events|load|events/s|µs CPU each|µs store each|p50 ms|p99 ms|busy", rows)
 
 
 def conditions(results: Results) -> str:
@@ -230,7 +245,8 @@ def section(results: Results) -> str:
     parts += ["### From 1 to 10,000 rooms", f"One connection in each room, {FIXED_RATE} events a second, one by one.",
               rooms(results), "### From 1,000 to 10,000 connections", "All in one room, one event in flight.",
               connections(results), "![Rooms and connections](docs/benchmarks/flat.svg)"]  # fmt: skip
-    parts += ["### Publishing, nobody subscribed", publishing(results)]
+    parts += ["### Publishing, nobody subscribed", "*bare* is a Starlette route that does one XADD, and nothing else.",
+              publishing(results)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

@@ -95,7 +95,7 @@ class Log:
             raise
         metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
         if self._counter is not None:
-            self._counter.count(app, events=sum(not one.duplicate for one in done))
+            self._counter.count(app, events=[one.duplicate for one in done].count(False))
         return done
 
     async def _append_all(self, app: str, events: Sequence[Event], origin: str) -> list[Appended]:

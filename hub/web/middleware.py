@@ -95,9 +95,10 @@ class _Trip:
     __slots__ = ("_began", "_scope", "_status", "request_id")
 
     def __init__(self, scope: Scope, headers: NamedHeaders) -> None:
-        given = headers.get("x-request-id", "")
-        # An id is to be unique, not secret: that spares a call of the system.
-        self.request_id: str = given if _REQUEST_ID.fullmatch(given) else f"req_{random.getrandbits(96):024x}"
+        given = headers.get("x-request-id")
+        if given is None or not _REQUEST_ID.fullmatch(given):
+            given = f"req_{random.getrandbits(96):024x}"  # to be unique, not secret: that spares a call of the system
+        self.request_id: str = given
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._scope = scope
         self._status = 0

@@ -77,7 +77,8 @@ async def publish(call: Call[Given]) -> Any:
         await check_types(call.resources, app, given.items, given.is_batch)
     asked, parent = request_id(call.request), check_traceparent(call.request.headers.get("traceparent"))
     with tracing.span("publish", parent, SpanKind.PRODUCER, request=asked, events=len(built)) as at:
-        answers = await publish_all(call.resources, app, built, str(Origin(asked, at)), call.claim)
+        origin = asked if at is None else str(Origin(asked, at))
+        answers = await publish_all(call.resources, app, built, origin, call.claim)
     if key is not None and all(answer.duplicate for answer in answers):
         call.headers[REPLAY] = "true"
     return answers if given.is_batch else answers[0]
@@ -121,7 +122,7 @@ async def publish_all(
     if lasting:
         with tracing.step("append", events=len(lasting)):
             done = await resources.log.append(app, lasting, origin, checked)
-        duplicates = sum(one.duplicate for one in done)
+        duplicates = [one.duplicate for one in done].count(True)
         metrics.PUBLISHED_APPENDED.inc(len(done) - duplicates)
         metrics.PUBLISHED_DUPLICATE.inc(duplicates)
     if len(lasting) < len(built) and is_new:  # nothing repeats what lasts for a moment

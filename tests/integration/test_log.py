@@ -6,8 +6,9 @@ import pytest
 
 from hub.core import cursor as cursors
 from hub.core.cursor import START, Mark
-from hub.core.errors import InvalidCursor, LogFull, NotFound, StoreUnavailable
+from hub.core.errors import IdempotencyKeyReused, InvalidCursor, LogFull, NotFound, StoreUnavailable
 from hub.store import keys, listing
+from hub.store.appends import MOST
 from hub.store.connect import Link
 from hub.store.log import Log
 from hub.store.requirements import store_faults
@@ -54,6 +55,57 @@ async def test_a_batch_takes_one_call_for_each_partition_that_it_touches(link: L
     assert await calls(link, "evalsha") - before == 1
 
 
+async def test_what_comes_in_one_turn_of_the_loop_takes_one_call_and_each_gets_its_own_answer(link: Link) -> None:
+    log = log_on(link)
+    batches = [[event(f"orders.{n}") for _ in range(n % 3 + 1)] for n in range(40)]
+    apps = [f"app{n % 2}" for n in range(40)]
+    before = await calls(link, "evalsha")
+    answers = await asyncio.gather(*(log.append(*each) for each in zip(apps, batches, strict=True)))
+    assert await calls(link, "evalsha") - before == 1
+    assert [[one.id for one in answer] for answer in answers] == [[one.id for one in batch] for batch in batches]
+    kept = [(entry.app, entry.id) for entry in await log.range(0, START)]
+    assert kept == [(app, one.id) for app, batch in zip(apps, batches, strict=True) for one in batch]
+    for app, answer in zip(apps, answers, strict=True):
+        for one in answer:
+            assert (await log.find(app, one.id))[1] == one.cursor
+
+
+async def test_a_call_holds_the_store_up_for_a_few_hundred_events_at_most(link: Link) -> None:
+    log = log_on(link)
+    before = await calls(link, "evalsha")
+    await asyncio.gather(*(log.append(APP, [event()]) for _ in range(3 * MOST)))
+    assert await calls(link, "evalsha") - before == 3
+    assert await link.call("XLEN", keys.log(0)) == 3 * MOST
+
+
+async def test_who_goes_away_and_who_is_refused_take_nobody_with_them(link: Link) -> None:
+    log = log_on(link)
+    await log.append(APP, [event()], claim=("hub:{p0}:claim", "first"))
+    gone, *others = (asyncio.create_task(log.append(APP, [event(id=f"x{n}")])) for n in range(3))
+    refused = asyncio.create_task(log.append(APP, [event(id="y")], claim=("hub:{p0}:claim", "second")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert [(await one)[0].id for one in others] == ["x1", "x2"]
+    with pytest.raises(IdempotencyKeyReused):
+        await refused
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    kept = [entry.id for entry in await log.range(0, START)]
+    assert kept[-3:] == ["x0", "x1", "x2"]  # who went away had asked for it
+
+
+async def test_a_store_that_is_lost_meanwhile_is_told_to_each_who_waits(store: StoreProcess) -> None:
+    async with linked(store) as link, linked(store) as other:
+        log = log_on(link)
+        await other.call("CLIENT", "PAUSE", 10_000, "WRITE")
+        waiting = [asyncio.create_task(log.append(APP, [event()])) for _ in range(5)]
+        await asyncio.sleep(0)
+        await other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        await other.call("CLIENT", "UNPAUSE")
+        assert all(isinstance(one, StoreUnavailable) for one in outcomes)
+
+
 async def test_an_id_is_appended_once_per_app_and_topic_within_one_batch_too(link: Link) -> None:
     log = log_on(link)
     first, second = await log.append(APP, [event("a", "first", id="x"), event("a", "second", id="x")])
@@ -80,9 +132,11 @@ async def test_a_duplicate_renews_what_it_is_recognised_by(link: Link) -> None:
 async def test_scripts_that_the_store_forgot_are_sent_again(link: Link) -> None:
     log = log_on(link, partitions=3)
     await link.call("SCRIPT", "FLUSH")
+    assert [len(one) for one in await asyncio.gather(*(log.append(APP, [event()] * 2) for _ in range(3)))] == [2] * 3
+    await link.call("SCRIPT", "FLUSH")
     answers = await log.append(APP, [event(f"orders.{n}") for n in range(20)])
     assert not any(answer.duplicate for answer in answers)
-    assert len((await everything(log)).entries) == 20
+    assert len((await everything(log)).entries) == 23
     before = await calls(link, "eval")
     await log.append(APP, [event()])
     assert await calls(link, "eval") == before  # by its hash again

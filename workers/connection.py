@@ -12,8 +12,10 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes of an answer before its body, interim answers included."""
 MAX_READ: Final = 256 * 1024
 """Bytes of a whole answer on the wire: chunks may cost more than they carry."""
-_MAX_HEADERS: Final = 40
-_MAX_HEADER_VALUE: Final = 512
+MAX_HEADERS: Final = 40
+MAX_HEADER_VALUE: Final = 512
+MEANT: Final = frozenset(("retry-after", "webhook-allowed-origin", "webhook-allowed-rate"))
+"""Headers that decide something: they are kept wherever they stand."""
 
 
 class Origin(NamedTuple):
@@ -126,8 +128,8 @@ class Connection(asyncio.Protocol):
         text = name.decode("latin-1").lower()
         if text == "content-length" or (text == "transfer-encoding" and value.lower().endswith(b"chunked")):
             self._has_length = True
-        if len(self._headers) < _MAX_HEADERS:
-            self._headers[text] = value[:_MAX_HEADER_VALUE].decode(errors="replace")
+        if len(self._headers) < MAX_HEADERS or text in MEANT:
+            self._headers[text] = value[:MAX_HEADER_VALUE].decode(errors="replace")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

@@ -241,7 +241,8 @@ class Deliverer:
         self._counter.count(target.app, attempts=1, **ends)
         made, says = recorded(lease, began, answer), breaker.says(answer.status, answer.error)
         due_in_ms = round(decision.delay * 1000)
-        self._settler.add(owner, Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says))
+        ended = Settlement(lease.token, lease.ref, decision.verdict, due_in_ms, made, says, target.version)
+        self._settler.add(owner, ended)
 
     async def _send(self, owner: Owner, target: Target, lease: Lease, headers: dict[str, str], body: bytes) -> Answer:
         """One try, as a span of the event's trace, whose context the partner gets."""

@@ -2,16 +2,13 @@
 
 import asyncio
 import ssl
-from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from hub.store.attempts import MAX_BODY
+from workers.connection import MAX_HEADER_VALUE, MAX_HEADERS, MEANT
 from workers.pool import KEEPALIVE
-
-_MAX_HEADERS: Final = 40
-_MAX_HEADER_VALUE: Final = 512
 
 
 class Proxied:
@@ -64,8 +61,8 @@ def code_of(exc: BaseException) -> str:
 
 
 def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
-    pairs = list(response.headers.items())[:_MAX_HEADERS]
-    return {name.lower(): value[:_MAX_HEADER_VALUE] for name, value in pairs}
+    pairs = [(name.lower(), value[:MAX_HEADER_VALUE]) for name, value in response.headers.items()]
+    return dict([*pairs[:MAX_HEADERS], *(pair for pair in pairs[MAX_HEADERS:] if pair[0] in MEANT)])
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

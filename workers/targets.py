@@ -40,6 +40,7 @@ class Target(NamedTuple):
     format: Format = "standard"
     agreed: bool = True
     app: str = ""
+    version: str = ""
 
     def prepared(self, message_id: str, timestamp: int, event: bytes) -> tuple[dict[str, str], bytes] | Answer:
         """The headers and the body of one attempt at an event, or why there can be none."""
@@ -110,6 +111,7 @@ class Targets:
             config.format,
             not config.handshake or permit is not None,
             config.app,
+            read,
         )
         self._known[endpoint_id] = (read, target)
         if len(self._known) > _CACHED:

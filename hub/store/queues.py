@@ -96,7 +96,7 @@ class Lease(NamedTuple):
 class Settlement(NamedTuple):
     """How a lease ended. `attempt` is None where nothing was sent; `due_in_ms` counts for a retry.
 
-    `says` is what it says of the endpoint, for the breaker.
+    `says` is what it says of the endpoint, for the breaker; `version` the endpoint's by which it was sent.
     """
 
     token: str
@@ -105,6 +105,7 @@ class Settlement(NamedTuple):
     due_in_ms: int = 0
     attempt: Attempt | None = None
     says: breaker.Says = ""
+    version: str = ""
 
 
 class Queues:
@@ -215,7 +216,7 @@ class Queues:
                 made = one.attempt
                 encoded = b"" if made is None else _encode(made)
                 counts_as = 0 if made is None else tally.code(made.status, made.error, made.duration_ms)
-                args += (one.token, one.verdict, one.due_in_ms, encoded, one.says, counts_as)
+                args += (one.token, one.verdict, one.due_in_ms, encoded, one.says, counts_as, one.version)
         reported, *results = await self._link.run(script("settle"), names, args)
         return [_error(one) or [bool(held) for held in one] for one in results], reported
 

@@ -164,6 +164,18 @@ async def test_header_values_of_any_bytes_can_be_kept(sender: Sender, receiver: 
     assert msgspec.json.decode(msgspec.json.encode(sent.headers))["x-odd"] == "\N{REPLACEMENT CHARACTER}" * 2
 
 
+async def test_of_very_many_headers_and_long_ones_a_part_is_kept_and_what_decides_something_always(
+    sender: Sender, receiver: Receiver
+) -> None:
+    lines = "".join(f"x-{n}: {'y' * 1000}\r\n" for n in range(50))
+    sent = await try_once(
+        sender, receiver, f"HTTP/1.1 503 No\r\n{lines}Retry-After: 7200\r\ncontent-length: 0\r\n\r\n".encode()
+    )
+    assert (sent.status, len(sent.headers)) == (503, 41)
+    assert sent.headers["x-39"] == "y" * 512
+    assert sent.headers["retry-after"] == "7200"
+
+
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0b"])
 async def test_no_header_becomes_two(sender: Sender, receiver: Receiver, value: str) -> None:
     assert (await sender.send(receiver.url(), {"ce-subject": value}, b"{}", 2)).error == "protocol"

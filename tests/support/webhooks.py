@@ -110,14 +110,16 @@ class Ground:
         *,
         due_in_ms: int = 0,
         says: Says | None = None,
+        version: str = "",
     ) -> list[bool]:
-        """Settle as a worker does. `drop` and `back` record no attempt; what fails says that the endpoint is down."""
+        """Settle as a worker does. `drop` and `back` record no attempt; what fails says that the endpoint is down.
+        `version` is the endpoint's by which it was sent, where that matters."""
         if verdict in ("drop", "back"):
             settlements = [Settlement(lease.token, lease.ref, verdict) for lease in leases]
         else:
             heard = says or ("ok" if verdict == "ok" else "down")
             settlements = [
-                Settlement(lease.token, lease.ref, verdict, due_in_ms, attempt(lease.attempt, verdict), heard)
+                Settlement(lease.token, lease.ref, verdict, due_in_ms, attempt(lease.attempt, verdict), heard, version)
                 for lease in leases
             ]
         (held,), _ = await self.queues.settle(self.queues.partition_of(endpoint_id), [(endpoint_id, settlements)])

@@ -28,12 +28,12 @@ local function guarded(serve, ...)
 end
 
 -- An endpoint's state. `ordered` is 1 while it is, 0 once it was; `limit` and `period` (ms) are its rate limit; `open` is
--- until when its breaker is open, `probe` the lease that tries it after that, `told` that its failing was reported. `backlog` is the
--- most that it may owe, `windows`
--- are the limits on its claims, the owner's and the one that its target agreed to, and `longest` the longest of their periods.
+-- until when its breaker is open, `probe` the lease that tries it after that, `told` that its failing was reported. `backlog`
+-- is the most that it may owe, `moved` the version that gave it another URL, `windows` are the limits on its claims, the
+-- owner's and the one that its target agreed to, and `longest` the longest of their periods.
 local function read_endpoint(k)
   local v = redis.call('HMGET', k.e, 'state', 'why', 'cap', 'version', 'timeout', 'turn', 'ordered', 'limit', 'period',
-    'open', 'probe', 'failing', 'told', 'allow', 'span', 'backlog')
+    'open', 'probe', 'failing', 'told', 'allow', 'span', 'backlog', 'moved')
   local windows, longest = {}, nil
   for _, n in ipairs({8, 14}) do
     if v[n] then
@@ -44,7 +44,7 @@ local function read_endpoint(k)
   end
   return {state = v[1], why = v[2], cap = tonumber(v[3] or '0'), version = v[4], timeout = v[5], turn = v[6],
     ordered = v[7], windows = windows, longest = longest, open = tonumber(v[10]),
-    backlog = tonumber(v[16]), probe = v[11], failing = tonumber(v[12]), told = v[13]}
+    backlog = tonumber(v[16]), moved = tonumber(v[17]), probe = v[11], failing = tonumber(v[12]), told = v[13]}
 end
 
 local function read_record(o, ep)

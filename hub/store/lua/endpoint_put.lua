@@ -32,6 +32,7 @@ if not e[1] then redis.call('EXPIRE', key, ARGV[11]) end
 if ARGV[12] == '' or ARGV[14] == '1' then
   redis.call('HDEL', key, 'permit', 'allow', 'span', 'rate', 'nonce', 'asks', 'asked', 'again', 'refusal')
 end
+if ARGV[14] == '1' then redis.call('HSET', key, 'moved', (e[1] or 0) + 1) end
 local now = redis.call('HMGET', key, 'state', 'why', 'permit', 'nonce')
 local waits = now[2] == 'handshake'
 if ARGV[12] == '1' and not now[3] and (now[1] == 'on' or waits) then

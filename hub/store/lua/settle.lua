@@ -6,10 +6,11 @@
 -- ms of nothing but failure that disable, ms without an attempt after which these start anew), numbers of a bucket of
 -- figures, then per endpoint: its id, the number of its attempts, and per attempt: lease, verdict, ms until the next try,
 -- record (JSON, or empty when nothing was sent), what it says of the endpoint (`ok`, `alive`, `down`, or empty), what it
--- counts as (see core/tally.py)
+-- counts as (see core/tally.py), the endpoint's version by which it was sent (or empty)
 -- Verdicts: `ok`; `retry` at the given time; `exhausted`; `gone` (the endpoint is disabled and what it is owed cancelled);
 -- `drop` (the entry was stale: the delivery had ended, or was retried by hand since); `back` (it was not sent, and waits
--- again as before).
+-- again as before). What was sent to a URL that the endpoint has no more says nothing of it: `gone` is then tried again at
+-- once.
 -- Returns the number of operational events reported, then per endpoint: `error` and the reason when its keys can't be used,
 -- otherwise per attempt 1 (recorded) or 0 (the lease was lost).
 -- include delivery
@@ -95,8 +96,12 @@ local function count_attempt(as)
   add(8 + as % 100)
 end
 
-local function settle(lease, verdict, due_in, record, says, as, o, b)
+local function settle(lease, verdict, due_in, record, says, as, version, o, b)
   if redis.call('ZREM', k.l, lease) == 0 then return 0 end
+  if e.moved and version ~= '' and tonumber(version) < e.moved then
+    says = ''
+    if verdict == 'gone' then verdict, due_in = 'retry', 0 end
+  end
   if verdict == 'back' then
     put_back(lease)
     return 1
@@ -141,8 +146,9 @@ local function serve(count, arg, key, figures)
   dying = not e.state or is_dying(e.state, e.why)
   local results = {}
   for n = 0, count - 1 do
-    local a, o = arg + 6 * n, key + 2 * n
-    results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], KEYS[o], KEYS[o + 1])
+    local a, o = arg + 7 * n, key + 2 * n
+    results[n + 1] = settle(ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6], KEYS[o],
+      KEYS[o + 1])
   end
   if e.state and next(counts) then tally(figures, now, counts, size) end
   if e.state then reschedule(k, ep, now, e) end
@@ -154,7 +160,7 @@ while arg <= #ARGV do
   local count = tonumber(ARGV[arg + 1])
   k, ep = endpoint_keys(key), ARGV[arg]
   results[#results + 1] = guarded(serve, count, arg + 2, key + 9, KEYS[key + 8])
-  key, arg = key + 8 + 2 * count, arg + 2 + 6 * count
+  key, arg = key + 8 + 2 * count, arg + 2 + 7 * count
 end
 redis.call('EXPIRE', hist, keep)
 table.insert(results, 1, reported)

@@ -1,14 +1,12 @@
 """The ASGI application of the declared operations: Starlette, and a short way for what needs none of its layers."""
 
 from collections.abc import Mapping, Sequence
-from types import CoroutineType
-from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan
 
 from hub.core.errors import HubError
 from hub.web.cors import cors
@@ -44,14 +42,7 @@ class Application(Starlette):
         self._direct = _direct(resources, versions)
         self._has_origins = bool(origins)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> "CoroutineType[Any, Any, None]":
-        # As Starlette's own, without a coroutine around the first layer's: each is walked at every step of a request.
-        if self.middleware_stack is None:
-            self.middleware_stack = self.build_middleware_stack()
-        scope["app"] = self
-        return cast("RequestContext", self.middleware_stack)(scope, receive, send)
-
-    def build_middleware_stack(self) -> RequestContext:
+    def build_middleware_stack(self) -> ASGIApp:
         return RequestContext(super().build_middleware_stack(), self._direct, cors=self._has_origins)
 
 

@@ -24,6 +24,8 @@ from hub.web.http import SECURITY, ErrorBody, encode, now_ms
 TICK: Final = 0.025
 REFUSALS: Final = 60
 """That are answered per tick: 2,400 a second, which leaves most of a core to what is let in."""
+WAIT: Final = 5.0
+"""How long a request may take for those before it, as a multiple of how late the loop may run."""
 SHED_AFTER: Final = 0.5
 """Seconds that the loop must have been late before requests are refused."""
 LIVE_SHED_AFTER: Final = 3.0
@@ -82,7 +84,7 @@ class Door:
 
     def __init__(self, target: float | None) -> None:
         self._target = target
-        self.requests = Valve(target or 1.0, SHED_AFTER)
+        self.requests = Valve(target or 1.0, SHED_AFTER, WAIT * (target or 1.0))
         self.connects = Valve(target or 1.0, LIVE_SHED_AFTER)
         self._line: deque[Waiting] = deque()
         self._left = REFUSALS

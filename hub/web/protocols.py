@@ -29,7 +29,7 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._valve = cast("Context", self.app_state["context"]).door.connects
-        self._valve.busy += 1
+        self._valve.enter()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
@@ -38,7 +38,7 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     def _leave(self) -> None:
         """The handshake is over: what follows is no request in progress."""
         if self._valve is not None:
-            self._valve.busy -= 1
+            self._valve.leave()
             self._valve = None
 
     def handle_connect(self, event: Any) -> None:
@@ -166,7 +166,7 @@ class LiveHttp(PatientHttp):
     def leave(self) -> None:
         """The request is no longer in progress: it ended, or only waits from now on."""
         if self._valve is not None:
-            self._valve.busy -= 1
+            self._valve.leave()
             self._valve = None
 
     def on_headers_complete(self) -> None:
@@ -181,7 +181,7 @@ class LiveHttp(PatientHttp):
             cast("dict[str, dict[str, Any]]", self.scope)["state"][REFUSED] = True
             self._door.count(1, valve is self._door.connects)
         else:
-            valve.busy += 1
+            valve.enter()
             self._valve = valve
 
     def on_response_complete(self) -> None:

@@ -93,7 +93,6 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
         loop="uvloop",
         http=LiveHttp,
         ws=LiveWebSocket,
-        interface="asgi3",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -228,11 +228,11 @@ class Session:
         if valve.is_full:
             self._resources.door.count(1, live=False)
             raise Overloaded.now()
-        valve.busy += 1
+        valve.enter()
         try:
             (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
         finally:
-            valve.busy -= 1
+            valve.leave()
         self._answer("ack", message.ref, id=done.id, cursor=done.cursor, duplicate=done.duplicate or None)
 
     async def _authenticate(self, message: Authenticate) -> None:

@@ -12,7 +12,9 @@ from hub.core.retry import RetryInput
 from tests.support.dns import NameServer
 from tests.support.hub import free_port
 from tests.support.receiver import Receiver, answer
+from tests.support.waiting import eventually
 from tests.support.webhook_site import ended, ground_of, start
+from tests.support.webhooks import APP, Ground
 from workers.sender import Answer, Sender
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -115,4 +117,20 @@ async def test_a_worker_that_allows_nothing_sends_nothing_inside_and_records_why
             await ground.append(1)
             done = await ended(ground, ep, "exhausted")
             assert [(one.status, one.error) for one in done.attempts] == [(None, "forbidden")]
+    assert receiver.connections == 0
+
+
+async def test_a_handshake_is_asked_of_nobody_inside_either(receiver: Receiver) -> None:
+    public = {"HUB_PUBLIC_URL": "https://hub.example"}
+    with start(HUB_WEBHOOK_ALLOW_NETWORKS="", **public) as hub:
+        async with ground_of(hub) as opened:
+            ground = Ground(opened.link, **public)
+            url = receiver.url().replace("127.0.0.1", "localhost")
+            ep = await ground.endpoint(url=url, handshake=True)
+
+            async def reason() -> str | None:
+                permission = (await ground.endpoints.get(APP, ep)).permission
+                return permission and permission.reason
+
+            assert await eventually(reason, "it is refused") == "no answer: forbidden"
     assert receiver.connections == 0

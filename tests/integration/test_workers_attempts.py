@@ -10,6 +10,7 @@ from statistics import median
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from hub import VERSION
 from hub.core.endpoint import EndpointInput, EndpointPatch
 from hub.core.retry import RetryInput
 from hub.store import keys
@@ -55,7 +56,7 @@ async def test_an_attempt_carries_the_events_bytes_and_a_signature_that_verifies
     assert Webhook(secret).verify(got.body, got.headers) == got.event
     assert got.headers["webhook-id"] == entry.id
     assert got.headers["content-type"] == "application/json"
-    assert got.headers["user-agent"].startswith("Hub/")
+    assert got.headers["user-agent"] == f"Hub/{VERSION}"
     assert got.headers["x-team"] == "blue"
     done = await ended(ground, made.id, "succeeded")
     assert [(one.number, one.status, one.error, one.body) for one in done.attempts] == [(1, 200, None, None)]

@@ -121,10 +121,10 @@ async def test_a_worker_that_allows_nothing_sends_nothing_inside_and_records_why
 
 
 async def test_a_handshake_is_asked_of_nobody_inside_either(receiver: Receiver) -> None:
-    public = {"HUB_PUBLIC_URL": "https://hub.example"}
-    with start(HUB_WEBHOOK_ALLOW_NETWORKS="", **public) as hub:
+    public = "https://hub.example"
+    with start(HUB_WEBHOOK_ALLOW_NETWORKS="", HUB_PUBLIC_URL=public) as hub:
         async with ground_of(hub) as opened:
-            ground = Ground(opened.link, **public)
+            ground = Ground(opened.link, HUB_PUBLIC_URL=public)
             url = receiver.url().replace("127.0.0.1", "localhost")
             ep = await ground.endpoint(url=url, handshake=True)
 

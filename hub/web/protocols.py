@@ -5,8 +5,10 @@ They keep uvicorn's parsing and ASGI contract; after the handshake a live connec
 
 import asyncio
 import base64
+import sys
 from typing import Any, Final, cast
 
+from httptools import HttpParserUpgrade
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hub.core.errors import HeadersTooLarge, HubError, NotHttp, UpgradeRequired
@@ -120,6 +122,8 @@ class LiveHttp(PatientHttp):
     """What counts the request in progress."""
     _held = b""
     """What a connection in line has sent."""
+    _behind: int | None = None
+    """Where, in the bytes that came with a handshake's end, those behind it begin."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._door = cast("Context", self.app_state["context"]).door
@@ -133,6 +137,8 @@ class LiveHttp(PatientHttp):
         if (self._door.requests.is_full or self._door.connects.is_full) and self._is_refused(data):
             return
         super().data_received(data)
+        if self._behind is not None and self._behind < len(data):  # uvicorn would forget them
+            cast("LiveWebSocket", self.transport.get_protocol()).data_received(data[self._behind :])
 
     def _is_refused(self, data: bytes) -> bool:
         if self._head_bytes or self._awaited == "body" or not self._idle:
@@ -196,6 +202,7 @@ class LiveHttp(PatientHttp):
             self.transport.write(self._door.answer(Turned(1, live=True, keeps=False)))
             self.transport.close()
         else:
+            self._behind = cast("HttpParserUpgrade", sys.exception()).args[0]
             super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:

@@ -1,9 +1,13 @@
 """The WebSocket handshake by the letter of RFC 6455, section 4.2."""
 
+import asyncio
+import json
+import time
+
 import pytest
 
-from tests.support.hub import Hub
-from tests.support.raw_ws import ACCEPT, RawWs, request
+from tests.support.hub import Hub, auth
+from tests.support.raw_ws import ACCEPT, PING, PONG, RawWs, frame, request, say
 
 
 async def test_the_handshake_agrees_on_nothing_that_was_not_offered_and_on_no_extension(hub: Hub) -> None:
@@ -35,6 +39,34 @@ async def test_the_handshake_may_come_byte_by_byte(hub: Hub) -> None:
     async with RawWs.connect(hub) as raw:
         await raw.chop(request())
         assert (await raw.head())[0] == 101
+
+
+@pytest.mark.parametrize("cut", ["behind the frame", "amid the frame", "before the frame"])
+async def test_what_a_client_sends_before_it_has_its_answer_is_heard(hub: Hub, cut: str) -> None:
+    """It should not (section 4.1), but what is lost of it would break the frames that follow."""
+    handshake, first, rest = request(**auth()), say("early"), frame(PING, b"then") + say("last")
+    at = len(handshake) + {"behind the frame": len(first), "amid the frame": 9, "before the frame": 0}[cut]
+    async with RawWs.connect(hub) as raw:
+        raw.send((handshake + first + rest)[:at])
+        await asyncio.sleep(0)
+        raw.send((handshake + first + rest)[at:])
+        assert (await raw.head())[0] == 101
+        assert (await raw.message())["type"] == "connected"
+        got = [await raw.frame() for _ in range(3)]
+    assert (PONG, b"then") in got
+    assert [json.loads(each.payload)["ref"] for each in got if each.opcode != PONG] == ["early", "last"]
+
+
+async def test_who_sends_a_flood_before_it_has_its_answer_is_cut_off() -> None:
+    with Hub() as hub:
+        async with hub.client() as client, RawWs.connect(hub) as raw:
+            key = (await client.post("/v1/keys", json={"scopes": ["events:subscribe"]})).json()["data"]["key"]
+            hub.store.hang()  # so that the key can't be looked up
+            raw.send(request(**auth(key)), b"x" * (1024 * 1024 + 1))
+            began = time.monotonic()
+            assert await raw.ended() == b""
+            assert time.monotonic() - began < 1
+            hub.store.wake()
 
 
 FAULTS: dict[str, tuple[bytes, set[int]]] = {

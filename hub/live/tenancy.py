@@ -80,9 +80,10 @@ class Tenancy:
 
     async def _ask_store(self) -> None:
         self._ask = False
-        served = sorted({one.principal.app for one in self._gateway if one.principal is not None})
+        remembered = dict(self._closed)
+        served = {one.principal.app for one in self._gateway if one.principal is not None}
         try:
-            closed = await self._apps.closed(served)
+            closed = await self._apps.closed(sorted(served | remembered.keys()))
         except (HubError, StoreError) as exc:  # away again, or still: it has to be asked all the same
             logger().debug("closed_apps_wait", reason=str(exc))
             self._ask = True
@@ -90,6 +91,9 @@ class Tenancy:
             return
         for app in closed:
             self._close(app)
+        for app, until in remembered.items():
+            if app not in closed and self._closed.get(app) == until:  # it was enabled again meanwhile
+                del self._closed[app]
 
     async def _sweep_all(self) -> None:
         for n, connection in enumerate(self._gateway, 1):

@@ -91,6 +91,7 @@ async def test_a_right_that_the_new_token_lacks_is_lost_with_a_reason(
         assert answer["type"] == "authenticated"
         left = [await ws.next("room_left") for _ in range(2)]
         assert {message["room"] for message in left} == {f"{topic}.b", f"{topic}.*"}
+        await eventually(lambda: present(client, topic), "who lost the right to a room is not in it")
         assert all(message["reason"] and "ref" not in message for message in left)
         await publish(client, f"{topic}.b", "unheard")
         await publish(client, f"{topic}.a", "heard")
@@ -99,13 +100,23 @@ async def test_a_right_that_the_new_token_lacks_is_lost_with_a_reason(
         assert (await ws.ask("broadcast", room=f"{topic}.a", data=1))["code"] == "FORBIDDEN"
 
 
+async def present(client: httpx.AsyncClient, topic: str) -> bool:
+    """Whether the user is where it still may be, and nowhere else."""
+    counts = [(await client.get(f"/v1/topics/{topic}.{name}/presence")).json()["data"]["count"] for name in "ab"]
+    return counts == [1, 0]
+
+
 async def test_authenticate_for_another_user_is_refused_and_changes_nothing(
     hub: Hub, client: httpx.AsyncClient, topic: str
 ) -> None:
-    other_key = (await client.post("/v1/keys", json={"scopes": ["events:subscribe"], "app": "elsewhere"})).json()
+    other_key = (await client.post("/v1/keys", json={"scopes": ["admin"], "app": "elsewhere"})).json()
+    async with hub.client(key=other_key["data"]["key"]) as them:
+        await them.post("/v1/apps/elsewhere/signing-keys", json={})
+        namesake = await made(them, "**")
     async with WsClient.open(hub, key=None, query=f"?token={token('ann', subscribe=[topic])}") as ws:
         await ws.join(topic)
-        for wrong in (token("bob", subscribe=["**"]), token(None, subscribe=["**"]), other_key["data"]["key"]):
+        others = (token("bob", subscribe=["**"]), token(None, subscribe=["**"]), other_key["data"]["key"], namesake)
+        for wrong in others:
             assert (await ws.ask("authenticate", token=wrong))["code"] == "FORBIDDEN"
         assert (await ws.ask("authenticate", token=token("ann", ttl=-5)))["code"] == "UNAUTHENTICATED"
         assert (await ws.ask("authenticate", token="nonsense"))["code"] == "UNAUTHENTICATED"

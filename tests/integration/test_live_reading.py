@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.core import cursor as cursors
+from hub.core.claims import Principal
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import StoreUnavailable
 from hub.live import replay as replays
@@ -139,6 +140,31 @@ async def test_a_store_that_goes_away_amid_the_check_of_two_partitions_hides_no_
         await eventually(lambda: len(client.of("gap")) == 2, "both partitions' losses were told")
         after = cursors.decode(one.gateway.cursor())
         assert all(new.epoch > old.epoch for old, new in zip(before, after, strict=True))
+
+
+async def test_a_gap_is_told_to_those_alone_who_follow_the_partition_that_lost_something(
+    store: StoreProcess, link: Link
+) -> None:
+    async with process(store, partitions=2) as one:
+        rooms = [next(f"a.{n}" for n in range(9) if keys.partition_of(APP, f"a.{n}", 2) == half) for half in (0, 1)]
+        users = [next(f"u{n}" for n in range(9) if keys.partition_of(APP, f"@user.u{n}", 2) == half) for half in (0, 1)]
+        clients: list[Client] = []
+        for half in (0, 1):
+            client = Client()
+            client.principal = Principal(APP, user=users[half])
+            await client.open(one).join(one, rooms[half])
+            clients.append(client)
+        both = Client().open(one)
+        for room in (*rooms, "a.*"):
+            await both.join(one, room)
+        await one.publish(rooms[0], "kept")
+        lost = cursors.decode((await one.publish(rooms[1], "lost")).cursor)[0]
+        await eventually(lambda: clients[1].data() == ["lost"], "it came")
+        await link.call("XDEL", keys.log(1), cursors.format_id(lost.position))
+        await eventually(lambda: len(both.of("gap")) == 2, "the loss was noticed")
+        assert {gap["room"] for gap in both.of("gap")} == {rooms[1], "a.*"}
+        assert {gap["room"] for gap in clients[1].of("gap")} == {rooms[1], f"@user.{users[1]}"}
+        assert clients[0].of("gap") == []
 
 
 async def test_what_is_trimmed_amid_the_prefill_is_not_taken_for_being_in_the_window(

@@ -1,7 +1,7 @@
 """The hub's command, hurried up for tests: `python -m tests.support.brisk serve …`.
 
-Streams have a heartbeat that a test can wait for; with TEST_WINDOW processes remember only so many events, so that
-replays come from the store.
+Heartbeats, and the end of who doesn't say who it is, are such that a test can wait for them; with TEST_WINDOW
+processes remember only so many events, so that replays come from the store.
 """
 
 import os
@@ -9,7 +9,7 @@ import os
 from hub.cli import main
 from hub.live import tail
 from hub.live.window import Window
-from hub.web import sse
+from hub.web import session, sse, ws
 from tests.support.hub import Hub, HubProcess
 
 SECONDS = 0.6
@@ -24,7 +24,9 @@ class BriskHub(Hub):
 
 
 if __name__ == "__main__":
-    sse.HEARTBEAT = SECONDS  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
+    for module in (sse, ws):
+        module.HEARTBEAT = SECONDS  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
+    session.AUTHENTICATE_WITHIN = SECONDS  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
     if size := int(os.environ.get("TEST_WINDOW", "0")):
         tail.MAX_ENTRIES = size  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
         defaults = Window.__init__.__kwdefaults__

@@ -31,6 +31,15 @@ class Mark(NamedTuple):
     def position(self) -> Position:
         return (self.ms, self.seq)
 
+    @property
+    def place(self) -> tuple[Position, int]:
+        """Its place among those of all partitions; see last_by."""
+        return self.position, self.partition
+
+    def at(self, position: Position) -> "Mark":
+        """The same partition and epoch at another position."""
+        return Mark(self.partition, self.epoch, *position)
+
 
 Cursor: TypeAlias = tuple[Mark, ...]
 """At most one mark per partition, ordered by partition. A partition that isn't named means now."""
@@ -74,6 +83,15 @@ def behind(position: Position) -> Position:
     """The least position above this one."""
     ms, seq = position
     return (ms, seq + 1) if seq < 2**64 - 1 else (ms + 1, 0)
+
+
+def last_by(place: tuple[Position, int], partition: int) -> Position:
+    """The greatest position of a partition that comes no later than a place, which is a position in some partition.
+
+    Over all partitions positions are in order, and of equal ones the lower partition comes first.
+    """
+    position, own = place
+    return position if partition <= own else before(position)
 
 
 def before(position: Position) -> Position:

@@ -43,6 +43,9 @@ async def page(
     it begins at the one that the order comes to first. `since` (inclusive) and `until` (exclusive) are in ms of the
     append. At most SCAN_BUDGET entries are looked at; a page may therefore be short, even empty, and still have a
     cursor to go on from.
+
+    A cursor stands right behind the event of its greatest place, which is the one that carries it: `before` leaves that
+    event out, and in the other partitions nothing that the cursor is behind.
     """
     for field, cursor in (("after", after), ("before", before)):
         if any(mark.partition >= log.partitions for mark in cursor):
@@ -52,7 +55,7 @@ async def page(
     back = newest_first if bool(after) == bool(before) else bool(before)
     span = (since, until)
     scans = [_Scan(log, app, topic, types, p, seen[p], after, before, span, back) for p in wanted]
-    found: list[tuple[Entry, str]] = []
+    found: list[Entry] = []
     looked = 0
     while len(found) < limit and looked < SCAN_BUDGET:
         looked += sum([await scan.fill(min(PAGE, max(limit * 2, 50))) for scan in scans])
@@ -61,25 +64,31 @@ async def page(
             if not ready and all(scan.done for scan in scans):
                 break
             continue
-        best = (max if back else min)(ready, key=_Scan.place)
-        found.append((best.take(), cursors.encode(scan.mark for scan in scans)))
-    more = not all(scan.done and scan.head is None for scan in scans)
-    further = cursors.encode(scan.mark for scan in scans) if more else None
-    # The cursor of the other side is that of the page's own beginning, seen from there; none where it begins the list.
-    opposite = cursors.encode(scan.beginning for scan in scans) if bool(after) != bool(before) else None
-    if back == newest_first:
-        return Page(found, further, opposite)
-    return Page(_turned(found, scans), opposite, further)
+        found.append((max if back else min)(ready, key=_Scan.place).take())
+    further, opposite = _edges(scans, back)
+    # There is no cursor where nothing is left to read, and none to the other side where the page begins the list.
+    further = None if all(scan.done and scan.head is None for scan in scans) else further
+    opposite = opposite if bool(after) != bool(before) else None
+    turned = back != newest_first
+    items = [(entry, _beside(entry, scans)) for entry in (reversed(found) if turned else found)]
+    return Page(items, opposite, further) if turned else Page(items, further, opposite)
 
 
-def _turned(found: list[tuple[Entry, str]], scans: Sequence["_Scan"]) -> list[tuple[Entry, str]]:
-    """A page in the order against that of its reading, each entry with the cursor that goes on from it there."""
-    marks = {scan.partition: scan.end for scan in scans}
-    turned: list[tuple[Entry, str]] = []
-    for entry, _ in reversed(found):
-        marks[entry.partition] = marks[entry.partition]._replace(ms=entry.position[0], seq=entry.position[1])
-        turned.append((entry, cursors.encode(marks[partition] for partition in sorted(marks))))
-    return turned
+def _beside(entry: Entry, scans: Sequence["_Scan"]) -> str:
+    """The cursor right behind an entry: what is newer in the list follows it, whichever way the list was read."""
+    return cursors.encode(scan.behind(entry) for scan in scans)
+
+
+def _edges(scans: Sequence["_Scan"], back: bool) -> tuple[str, str]:
+    """The cursors to go on from where reading ended, and to go back from where it began."""
+    ended, began = [scan.mark for scan in scans], [scan.beginning for scan in scans]
+    return (_below(ended), cursors.encode(began)) if back else (cursors.encode(ended), _below(began))
+
+
+def _below(bounds: Sequence[Mark]) -> str:
+    """A cursor for `before` of which these are the bounds, each exclusive: so is that cursor in one partition only."""
+    own = max(bounds, key=lambda mark: mark.place)
+    return cursors.encode(m if m is own else m.at(cursors.before(m.position)) for m in bounds)
 
 
 class _Scan:
@@ -104,9 +113,12 @@ class _Scan:
         self._types = [compile_pattern(pattern) for pattern in types]
         epoch, newest, floor = observed
         self.partition, self._epoch, self._back = partition, epoch, back
+        self._known = max(newest, floor)
         since, until = span
         self._low = max(_bound(after, partition, epoch, "after") or START, floor)
         self._high = _bound(before, partition, epoch, "before")
+        if self._high is not None and max(before, key=lambda mark: mark.place).partition != partition:
+            self._high = cursors.behind(self._high)
         if self._high is None and back:  # what is appended from now on is newer than the first page
             self._high = cursors.behind(newest)
         self._began = self._high if back and self._high is not None else self._low
@@ -131,11 +143,9 @@ class _Scan:
         """Where reading began, as a bound from the other side: what lies beyond it is what wasn't read."""
         return self._mark(cursors.before(self._began) if self._back else cursors.behind(self._began))
 
-    @property
-    def end(self) -> Mark:
-        """How far it was read, as a bound from the other side."""
-        position = self.mark.position
-        return self._mark(cursors.before(position) if self._back else cursors.behind(position))
+    def behind(self, entry: Entry) -> Mark:
+        """The place right behind an entry of any partition, but behind nothing that may be appended yet."""
+        return self._mark(min(cursors.last_by((entry.position, entry.partition), self.partition), self._known))
 
     def _mark(self, position: Position) -> Mark:
         return Mark(self.partition, self._epoch, *position)
@@ -160,6 +170,7 @@ class _Scan:
         self._found = [entry for entry in inside if self._selects(entry)]
         if inside:
             self._reached = inside[-1].position
+            self._known = max(self._known, inside[0].position, self._reached)
         self.done = len(page) < count or len(inside) < len(page)
         return len(page)
 
@@ -184,9 +195,10 @@ class _Scan:
 
 
 def _bound(cursor: Cursor, partition: int, epoch: int, field: str) -> Position | None:
+    """The last position of a partition that a cursor is behind; one that it doesn't name follows from its place."""
     for mark in cursor:
         if mark.partition == partition:
             if mark.epoch != epoch:
                 raise InvalidCursor.field(field, "was made before the log lost entries; list without it")
             return mark.position
-    return None
+    return cursors.last_by(max(mark.place for mark in cursor), partition) if cursor else None

@@ -193,8 +193,13 @@ class Log:
         return entry.body if entry is not None and entry.id == event_id else None
 
     async def _cursor_of(self, entry: Entry) -> str:
-        epoch, _, _ = await self.observe(entry.partition)
-        return cursors.encode([Mark(entry.partition, epoch, *entry.position)])
+        """The place right behind an entry, in every partition."""
+        marks: list[Mark] = []
+        for partition in range(self.partitions):
+            epoch, newest, floor = await self.observe(partition)
+            last = cursors.last_by((entry.position, entry.partition), partition)
+            marks.append(Mark(partition, epoch, *min(last, max(newest, floor))))
+        return cursors.encode(marks)
 
 
 def _partial(fault: BaseException, results: Sequence[Appended | None]) -> BaseException:

@@ -66,6 +66,24 @@ async def test_one_id_resumes_topics_and_patterns_of_all_partitions_each_event_o
         assert own == sorted(own)
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_cursor_of_a_list_or_of_one_event_resumes_right_behind_the_event(
+    hub: Hub, client: httpx.AsyncClient, topic: str, order: str
+) -> None:
+    for n in range(12):
+        await publish(client, f"{topic}.{n}", n)
+    query = {"topic": f"{topic}.*", "order": order, "limit": "5"}
+    page = (await client.get("/v1/events", params=query)).json()["data"]
+    await publish(client, f"{topic}.12", 12)
+    for event in page:
+        alone = (await client.get(f"/v1/events/{event['id']}")).json()["data"]
+        for cursor in {event["cursor"], alone["cursor"]}:
+            async with SseClient.open(hub, f"topic={topic}.*&after={cursor}") as sse:
+                assert json.loads((await sse.event())["data"])["recovered"] is True
+                newer = await sse.data(12 - event["data"])
+                assert sorted(one["data"] for one in newer) == list(range(event["data"] + 1, 13))
+
+
 async def test_a_quiet_stream_gets_blocks_of_an_id_alone_that_keep_its_cursor_young(
     hub: Hub, client: httpx.AsyncClient, topic: str
 ) -> None:

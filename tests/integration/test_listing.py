@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.core import cursor as cursors
-from hub.core.cursor import START, Mark
+from hub.core.cursor import START, Mark, Position
 from hub.core.errors import InvalidCursor
 from hub.core.topics import compile_pattern
 from hub.store import keys, listing
@@ -58,6 +58,48 @@ async def test_a_cursor_that_names_a_partition_that_is_not_there_is_refused(link
     epoch = (await log.observe(0))[0]
     with pytest.raises(InvalidCursor, match="2 partitions"):
         await listing.page(log, APP, after=(Mark(5, epoch, 1, 0),))
+
+
+async def test_a_cursor_that_names_one_partition_is_a_place_among_all(link: Link) -> None:
+    """As the answer to a publish has one: what lies before it in the other partitions isn't after it."""
+    log = log_on(link, partitions=3)
+    answers = [(await log.append(APP, [event(f"orders.{n}")]))[0] for n in range(9)]
+    places = {one.id: cursors.decode(one.cursor) for one in answers}
+    ids = [entry.id for entry, _ in (await everything(log)).entries]
+    for n, id in enumerate(ids):
+        assert len(places[id]) == 1
+        newer, older = [await listing.page(log, APP, **{side: places[id]}) for side in ("after", "before")]
+        assert [entry.id for entry, _ in newer.entries] == ids[n + 1 :]
+        assert [entry.id for entry, _ in older.entries] == ids[:n]
+
+
+async def test_an_event_that_is_appended_while_a_page_is_read_has_its_own_place(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = log_on(link, partitions=2)
+    observe = log.observe
+
+    async def and_append(partition: int) -> tuple[int, Position, Position]:
+        known = await observe(partition)
+        await log.append(APP, [event(f"orders.{n}") for n in range(4)])
+        return known
+
+    monkeypatch.setattr(log, "observe", and_append)
+    page = await listing.page(log, APP)
+    monkeypatch.undo()
+    ids = [entry.id for entry, _ in page.entries]
+    assert len(ids) == 8
+    for n, (_, cursor) in enumerate(page.entries):
+        newer = await listing.page(log, APP, after=cursors.decode(cursor))
+        assert [entry.id for entry, _ in newer.entries] == ids[n + 1 :]
+
+
+async def test_an_event_that_is_found_by_its_id_has_its_place_in_every_partition(link: Link) -> None:
+    log = log_on(link, partitions=3)
+    for n in range(9):
+        await log.append(APP, [event(f"orders.{n}")])
+    for entry, cursor in (await everything(log)).entries:
+        assert await log.find(APP, entry.id) == (entry, cursor)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -150,10 +192,11 @@ def test_listings_agree_with_a_model_both_ways(
                 page = await everything(log, topic=pattern, types=types, limit=limit, newest_first=newest_first)
                 got = [(entry.position, entry.id) for entry, _ in page.entries]
                 assert got == (wanted[::-1] if newest_first else wanted)
-            for n, (_, cursor) in enumerate(page.entries):  # newest first: each cursor goes on right behind its entry
-                rest = await listing.page(
-                    log, APP, topic=pattern, types=types, before=cursors.decode(cursor), newest_first=True
-                )
-                assert [entry.id for entry, _ in rest.entries] == [id for _, id in wanted[::-1][n + 1 :]][:50]
+                for n, (_, text) in enumerate(page.entries):  # a cursor is one place, whichever order it comes from
+                    place, at = cursors.decode(text), len(wanted) - 1 - n if newest_first else n
+                    older = await listing.page(log, APP, topic=pattern, types=types, before=place, newest_first=True)
+                    newer = await listing.page(log, APP, topic=pattern, types=types, after=place)
+                    assert [entry.id for entry, _ in older.entries] == [id for _, id in wanted[:at]][::-1][:50]
+                    assert [entry.id for entry, _ in newer.entries] == [id for _, id in wanted[at + 1 :]][:50]
 
     asyncio.run(check())

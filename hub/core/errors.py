@@ -96,8 +96,8 @@ class VersionUnknown(Invalid):
 
 class NotHttp(HubError):
     """What came on the connection is no request of HTTP/1.1 (RFC 9112), or no handshake of a WebSocket (RFC 6455): TLS
-    on a port without it, HTTP/2 without a negotiation, a broken request line, header or chunk, `Content-Length` beside
-    `Transfer-Encoding`. Nothing of it was carried out, and the connection is closed.
+    on a port without it, HTTP/2 without a negotiation, a broken request line, header or chunk, no `Host` or several,
+    `Content-Length` beside `Transfer-Encoding`. Nothing of it was carried out, and the connection is closed.
     """
 
     code = "NOT_HTTP"

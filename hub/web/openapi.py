@@ -287,7 +287,10 @@ def _failure(errors: list[type[HubError]]) -> Json:
                 "schema": _error_envelope(codes),
                 "examples": {one.code: {"value": _example(one)} for one in errors},
             },
-            PROBLEM: {"schema": {"$ref": REF.format(name="Problem")}},
+            PROBLEM: {
+                "schema": {"$ref": REF.format(name="Problem")},
+                "examples": {one.code: {"value": _problem(one)} for one in errors},
+            },
         },
     }
 
@@ -307,6 +310,14 @@ def _example(error: type[HubError]) -> Json:
         "docs": f"/docs/errors/{error.code}",
     }
     return {"success": False, "error": told, "meta": examples.META}
+
+
+def _problem(error: type[HubError]) -> Json:
+    """The same error as problem details."""
+    told = _example(error)["error"]
+    same = {name: told[name] for name in ("code", "details", "hint")}
+    return {"type": told["docs"], "title": error.title, "status": error.status, "detail": told["message"], **same,
+            "request_id": examples.META["request_id"]}  # fmt: skip
 
 
 def _codes() -> Json:

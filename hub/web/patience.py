@@ -5,6 +5,7 @@ connection, and what is kept for it, for ever (RFC 9110, section 15.5.9, has the
 """
 
 import asyncio
+import re
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,6 +22,8 @@ BODY_SECONDS: Final = 60.0
 SILENT_SECONDS: Final = 10.0
 """Amid a body without a byte of it, and amid an answer of which nothing is taken."""
 HEAD_BYTES: Final = 64 * 1024
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[A-Za-z0-9:._~!$&'()*+,;=-]+\])(?::[0-9]*)?")
+"""What a Host may be (RFC 9110, section 7.2)."""
 
 
 class PatientHttp(HttpToolsProtocol):
@@ -35,6 +38,7 @@ class PatientHttp(HttpToolsProtocol):
     _deadline = 0.0
     _body_deadline = 0.0
     _head_bytes = 0
+    _fault = "What came is not a request of HTTP/1.1"
     _timer: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
     _moved = 0
@@ -72,10 +76,21 @@ class PatientHttp(HttpToolsProtocol):
             self._await_head(1)
 
     def on_headers_complete(self) -> None:
+        self._check_host()
         self._awaited = "body"
         self._body_deadline = self.loop.time() + BODY_SECONDS
         self._extend()
         super().on_headers_complete()
+
+    def _check_host(self) -> None:
+        """End the parsing of a request that doesn't say in one good Host whom it is for (RFC 9112, section 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) == 1 and _HOST.fullmatch(hosts[0]):
+            return
+        assert self.parser is not None
+        if hosts or self.parser.get_http_version() != "1.0":
+            self._fault = "A request must have one Host header, with a host and, if need be, a port"
+            raise ValueError(self._fault)
 
     def on_body(self, body: bytes) -> None:
         self._extend()
@@ -132,7 +147,7 @@ class PatientHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What came is no request: as uvicorn, which calls this, but never amid an answer."""
-        self._refuse(NotHttp("What came is not a request of HTTP/1.1"))
+        self._refuse(NotHttp(self._fault))
 
     def _refuse(self, error: HubError | None) -> None:
         """End the connection, with an answer where none has begun."""

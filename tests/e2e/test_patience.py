@@ -25,6 +25,10 @@ ODD: dict[str, bytes] = {
     "a version of its own": b"GET / HTTP/3.7\r\nhost: hub\r\n\r\n",
     "an unknown method": b"FETCH / HTTP/1.1\r\nhost: hub\r\n\r\n",
     "a header without a colon": GET[:-2] + b"nonsense\r\n\r\n",
+    "no host": GET.replace(b"host: hub\r\n", b""),
+    "two hosts": GET.replace(b"host: hub", b"host: hub\r\nhost: hub"),
+    "a host that is none": GET.replace(b"host: hub", b"host: hub/v1 evil"),
+    "a port that is none": GET.replace(b"host: hub", b"host: hub:http"),
     "two lengths": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "a length that is no number": POST + b"content-length: many\r\n\r\n",
     "a chunk without a size": POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n",
@@ -205,6 +209,19 @@ async def test_what_is_no_http_is_told_so_in_the_hubs_shape(hub: Hub, odd: str) 
         assert (status, error["code"], error["docs"]) == (400, "NOT_HTTP", "/docs/errors/NOT_HTTP")
     async with hub.client() as client:
         assert (await client.get(error["docs"])).status_code == 200
+
+
+@pytest.mark.parametrize("host", [b"", b"hub", b"hub:8080", b"hub.example:", b"[::1]:8080", b"127.0.0.1"])
+async def test_any_host_with_or_without_a_port_will_do(hub: Hub, host: bytes) -> None:
+    async with RawWs.connect(hub) as raw:
+        raw.send(GET.replace(b"host: hub", b"host: " + host))
+        assert (await raw.head())[0] == 200
+
+
+async def test_http_1_0_needs_no_host(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        raw.send(b"GET /health/live HTTP/1.0\r\n\r\n")
+        assert (await raw.head())[0] == 200
 
 
 async def test_what_is_no_http_behind_a_request_is_told_so_behind_its_answer(hub: Hub) -> None:

@@ -81,6 +81,7 @@ FAULTS: dict[str, tuple[bytes, set[int]]] = {
     "no version": (request(sec_websocket_version=None), {426}),
     "version 8": (request(sec_websocket_version="8"), {426}),
     "version 14": (request(sec_websocket_version="14"), {426}),
+    "no host": (request(host=None), {400}),
     "POST": (request(first="POST /v1/ws HTTP/1.1", content_length="0"), {400, 404, 405}),
     "HTTP/1.0": (request(first="GET /v1/ws HTTP/1.0"), {400, 401, 404, 426, 505}),
     "another upgrade": (request(upgrade="h2c"), {400, 401, 404, 426}),

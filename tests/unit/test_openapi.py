@@ -17,6 +17,7 @@ from hub.store import outbox
 from hub.web.cors import TOLD
 from hub.web.document_parts import OPERATIONAL
 from hub.web.error_pages import all_errors
+from hub.web.http import Problem
 from hub.web.openapi import document, operation_id
 from hub.web.operation import Operation, Resource
 
@@ -118,6 +119,17 @@ def test_every_example_fits_its_schema(where: str) -> None:
     schema = {**CONTENTS[where]["schema"], "components": DOCUMENT["components"]}
     for example in examples(CONTENTS[where]):
         jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["responses"])
+def test_every_error_that_is_answered_has_an_example_in_both_forms(name: str) -> None:
+    forms = DOCUMENT["components"]["responses"][name]["content"]
+    envelopes, problems = forms["application/json"]["examples"], forms["application/problem+json"]["examples"]
+    assert set(envelopes) == set(problems) == set(name.split("."))
+    for code in envelopes:
+        error, problem = envelopes[code]["value"]["error"], problems[code]["value"]
+        assert error["code"] == problem["code"] == code
+        assert msgspec.json.decode(msgspec.json.encode(msgspec.convert(problem, Problem))) == problem
 
 
 @pytest.mark.parametrize("operation", ANSWERING, ids=operation_id)

@@ -3,7 +3,7 @@ meanwhile."""
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -43,6 +43,13 @@ class Tenant(NamedTuple):
 def names(page: dict[str, Any]) -> list[str]:
     """What a page lists, without what changes meanwhile, as a delivery's attempts do."""
     return [one.get("id") or one.get("topic") or one["type"] for one in page["data"]]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """One of its own: a list of events that comes to other apps' may end in a page that found none of its own."""
+    with Hub(web=1, workers=1) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -68,7 +68,8 @@ async def test_a_cursor_that_names_one_partition_is_a_place_among_all(link: Link
     ids = [entry.id for entry, _ in (await everything(log)).entries]
     for n, id in enumerate(ids):
         assert len(places[id]) == 1
-        newer, older = [await listing.page(log, APP, **{side: places[id]}) for side in ("after", "before")]
+        newer = await listing.page(log, APP, after=places[id])
+        older = await listing.page(log, APP, before=places[id])
         assert [entry.id for entry, _ in newer.entries] == ids[n + 1 :]
         assert [entry.id for entry, _ in older.entries] == ids[:n]
 

@@ -6,7 +6,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hub.core.errors import Invalid
-from hub.core.schema import Schema
 from hub.core.topics import RESERVED, check_type
 
 MAX_DESCRIPTION: Final = 1000
@@ -44,6 +43,8 @@ def check(name: str, given: EventTypeInput) -> None:
     if given.example is not UNSET and (size := len(msgspec.json.encode(given.example))) > MAX_EXAMPLE:
         raise Invalid.field("example", f"has {size} bytes; allowed are {MAX_EXAMPLE}")
     if given.schema is not None:
+        from hub.core.schema import Schema  # only here: its library takes long to import
+
         schema = Schema(given.schema)
         if given.example is not UNSET:
             schema.check(given.example, "example")

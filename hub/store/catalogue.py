@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -17,13 +17,15 @@ from hub.core import event_type
 from hub.core.errors import Conflict, HubError, Invalid, NotFound
 from hub.core.event import now_text
 from hub.core.event_type import EventType, EventTypeInput
-from hub.core.schema import Schema
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.paging import Slice, Window, page_of
 from hub.store.scripts import script
 from hub.store.wire import Reply
 from hub.telemetry import logger
+
+if TYPE_CHECKING:
+    from hub.core.schema import Schema
 
 PERIOD: Final = 1.0
 _APPS: Final = 1000
@@ -48,7 +50,7 @@ class _Known(NamedTuple):
     """An app's schemas at a version, made when they are first needed; None for a type without one."""
 
     version: bytes
-    schemas: dict[str, Schema | None]
+    schemas: "dict[str, Schema | None]"
 
 
 class Catalogue:
@@ -178,10 +180,14 @@ class Catalogue:
         self._known.move_to_end(app)
         return known
 
-    async def _schema(self, app: str, name: str) -> Schema | None:
+    async def _schema(self, app: str, name: str) -> "Schema | None":
         raw = await self._link.call("HGET", keys.event_types(app), name)
         document = None if raw is None else msgspec.json.decode(raw, type=EventType).schema
-        return None if document is None else Schema(document, is_known=True)
+        if document is None:
+            return None
+        from hub.core.schema import Schema  # only here: its library takes long to import
+
+        return Schema(document, is_known=True)
 
     async def look(self) -> None:
         """Learn which apps have types, if that has changed."""

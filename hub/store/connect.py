@@ -3,119 +3,18 @@
 import asyncio
 import contextlib
 import random
-import ssl
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
-
-import msgspec
-from redis.asyncio.connection import parse_url
-from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
+from typing import Final
 
 from hub import metrics
 from hub.core.errors import HubError, StoreUnavailable
+from hub.store.address import CONNECT_TIMEOUT, Address, dial, log_in, resolver
 from hub.store.scripts import Script, sources
 from hub.store.wire import Arg, Asker, Reply, StoreError, Wire
 
 CALL_TIMEOUT: Final = 1.2
 """Seconds until an unanswered command kills the connection."""
-CONNECT_TIMEOUT: Final = 1.0
 WAIT_FOR_LINK: Final = 0.5
 """Seconds that a call waits for a connection; with CALL_TIMEOUT and its check it stays under the promised 2 s."""
-
-
-_OTHERS_WITHIN: Final = 0.1
-"""Seconds that the other Sentinels have once one has named a master."""
-_Answer: TypeAlias = tuple[str, int] | str
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where one Redis listens, and how to log in there."""
-
-    path: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 6379
-    username: str | None = None
-    password: str | None = None
-    database: int = 0
-    tls: bool = False
-
-
-def resolver(url: str) -> Callable[[], Awaitable[Address]]:
-    """A function that finds the address to connect to now; with Sentinel that is the present master."""
-    if url.startswith("redis+sentinel://"):
-        return _sentinel(url)
-    address = _address(url)
-
-    async def fixed() -> Address:
-        return address
-
-    return fixed
-
-
-def _address(url: str) -> Address:
-    given: dict[str, Any] = dict(parse_url(url))
-    if "path" in given and "host" not in given:
-        found = Address(path=given["path"])
-    else:
-        found = Address(host=given.get("host", "127.0.0.1"), port=given.get("port", 6379), tls=url.startswith("rediss"))
-    login = {"username": given.get("username"), "password": given.get("password"), "database": int(given.get("db", 0))}
-    return msgspec.structs.replace(found, **login)
-
-
-def _sentinel(url: str) -> Callable[[], Awaitable[Address]]:
-    parts = urlsplit(url)
-    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
-    nodes = [(host or port, int(port) if host else 26379) for host, _, port in hosts]
-    service = parts.path.strip("/") or "mymaster"
-
-    username, password = (unquote(text) if text else None for text in (parts.username, parts.password))
-
-    async def master() -> Address:
-        # All at once: one that hangs must not keep the others from naming the new master. They may disagree after a
-        # failover: the next try may then take another answer.
-        asking = [asyncio.create_task(_ask(node, service)) for node in nodes]
-        try:
-            answers = await _first(asking)
-        finally:
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
-        masters = sorted({answer for answer in answers if isinstance(answer, tuple)})
-        if not masters:
-            raise StoreUnavailable(f"No Sentinel names a master of {service}: {'; '.join(map(str, answers))}")
-        host, port = random.choice(masters)
-        return Address(host=host, port=port, username=username, password=password)
-
-    return master
-
-
-async def _first(asking: Collection[asyncio.Task[_Answer]]) -> list[_Answer]:
-    """What was answered until shortly after the first master was named."""
-    pending: Collection[asyncio.Task[_Answer]] = asking
-    answers: list[_Answer] = []
-    while pending:
-        named = any(isinstance(answer, tuple) for answer in answers)
-        done, pending = await asyncio.wait(
-            pending, timeout=_OTHERS_WITHIN if named else None, return_when=asyncio.FIRST_COMPLETED
-        )
-        answers += [task.result() for task in done]
-        if not done:
-            break
-    return answers
-
-
-async def _ask(node: tuple[str, int], service: str) -> _Answer:
-    """The master that one Sentinel knows, or why it names none."""
-    sentinel: Any = Sentinel([node], socket_timeout=CONNECT_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
-    try:
-        return await sentinel.discover_master(service)
-    except (RedisError, OSError, TimeoutError) as exc:
-        return str(exc)
-    finally:
-        for client in sentinel.sentinels:
-            await client.aclose()
 
 
 class Link:
@@ -261,22 +160,6 @@ async def _all(wire: Wire, commands: list[tuple[Arg, ...]], timeout: float | Non
             future.cancel()
         raise
     return [future.exception() or future.result() for future in futures]
-
-
-async def dial(address: Address, make: Callable[[], Wire]) -> Wire:
-    """A connection to the address, over TLS where it says so. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    if address.path is not None:
-        return (await loop.create_unix_connection(make, address.path))[1]
-    context = ssl.create_default_context() if address.tls else None
-    return (await loop.create_connection(make, address.host, address.port, ssl=context))[1]
-
-
-async def log_in(wire: Wire, address: Address) -> None:
-    if address.password is not None:
-        await wire.send("AUTH", *filter(None, (address.username, address.password)))
-    if address.database:
-        await wire.send("SELECT", address.database)
 
 
 async def _greet(wire: Wire, address: Address) -> None:

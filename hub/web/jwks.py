@@ -7,13 +7,14 @@ once, and invented key ids cost the issuer nothing.
 
 import asyncio
 from collections import OrderedDict
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from hub.core.errors import KeysUnavailable
 from hub.core.jwk import Key, parse_jwks
 from hub.telemetry import logger
+
+if TYPE_CHECKING:
+    import httpx
 
 FRESH: Final = 300.0
 STALE: Final = 24 * 3600.0
@@ -41,7 +42,7 @@ class Jwks:
     """The keys of all URLs that apps name."""
 
     def __init__(self) -> None:
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=True)
+        self._client: httpx.AsyncClient | None = None
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self.generation = 0
         """Rises whenever a URL has other keys than before: what was verified by the old ones has to be again."""
@@ -51,7 +52,8 @@ class Jwks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def keys(self, url: str, key_id: str | None) -> list[Key]:
         """The keys that a URL publishes, fetched anew if one of this id isn't among them. Raises KeysUnavailable."""
@@ -101,9 +103,13 @@ class Jwks:
         source.fetching = asyncio.create_task(self._fetch(url, source, now), name="JWKS")
 
     async def _fetch(self, url: str, source: _Source, now: float) -> None:
+        import httpx  # only here: it and its TLS take long to make, and most deployments name no URL
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=True)
         try:
             async with asyncio.timeout(TIMEOUT):
-                body = await self._read(url)
+                body = await self._read(self._client, url)
             keys = parse_jwks(body)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as exc:
             source.fault = str(exc) or f"no answer within {TIMEOUT:.0f} s"
@@ -115,8 +121,8 @@ class Jwks:
         finally:
             source.fetching = None
 
-    async def _read(self, url: str) -> bytes:
-        async with self._client.stream("GET", url, headers=_HEADERS) as response:
+    async def _read(self, client: "httpx.AsyncClient", url: str) -> bytes:
+        async with client.stream("GET", url, headers=_HEADERS) as response:
             if response.status_code != 200:
                 raise ValueError(f"HTTP {response.status_code}")
             body = b""

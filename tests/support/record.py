@@ -52,8 +52,8 @@ class Record:
         self.cursor = cursor
 
     def has(self, events: Iterable[int]) -> bool:
-        """Whether the present stretch has got these."""
-        return bool(self.stretches) and set(events) <= set(self.stretches[-1].got)
+        """Whether it has got these; a gap behind them, of another partition perhaps, takes nothing back."""
+        return set(events) <= {n for stretch in self.stretches for n in stretch.got}
 
     # -- the verdict -------------------------------------------------------------------------------------------------
 

@@ -187,8 +187,6 @@ class SlimWebSocket(Slim):
             self._close(1011, "internal error")
         finally:
             self._inbox = self._task = None
-            if not self.transport.is_closing():
-                self._resume_reading()
 
     def _closed_by_client(self, close: Close) -> None:
         if self._connection is not None:

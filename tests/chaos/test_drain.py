@@ -55,6 +55,13 @@ async def test_sigterm_closes_each_connection_properly_and_exits_zero(hub: Hub, 
             assert (await again.next("event"))["event"]["data"] == 2
 
 
+async def test_who_has_not_yet_said_who_it_is_is_closed_properly_too(hub: Hub) -> None:
+    async with WsClient.open(hub, key=None) as ws:
+        hub.webs[0].signal(signal.SIGTERM)
+        assert await ws.closed() == 1012
+    assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
+
+
 async def test_closes_are_staggered_and_each_client_gets_a_time_of_its_own_to_come_back(hub: Hub) -> None:
     async with contextlib.AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(WsClient.open(hub)) for _ in range(60)]

@@ -170,6 +170,7 @@ class RawWs:
         got = await self.frame()
         assert got.opcode == CLOSE, got
         assert len(got.payload) != 1
+        assert got.payload[:2] != (1005).to_bytes(2)
         return (int.from_bytes(got.payload[:2], "big"), got.payload[2:].decode()) if got.payload else (1005, "")
 
     async def ended(self, seconds: float = WITHIN) -> bytes:

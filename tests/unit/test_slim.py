@@ -179,6 +179,23 @@ def test_a_message_that_cant_be_handled_ends_the_connection_with_1011() -> None:
     play(scene)
 
 
+def test_what_waits_when_the_hub_closes_is_not_carried_out() -> None:
+    """Whoever was just revoked publishes nothing more."""
+
+    async def scene() -> None:
+        async with Pair.of(SlimWebSocket) as pair:
+            pair.talk.permit(1)
+            await pair.send(frame(TEXT, b"carried out") + frame(TEXT, b"begun") + frame(TEXT, b"waits") * 3)
+            await eventually(lambda: pair.talk.handled == [b"carried out"], "the second is begun")
+            pair.connection.close(4001, "revoked")
+            pair.talk.permit(9)
+            await pair.send(frame(TEXT, b"too late") + GOODBYE)
+            await pair.rest()
+            assert pair.talk.handled == [b"carried out", b"begun"]
+
+    play(scene)
+
+
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +240,8 @@ def test_who_closes_but_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch
         async with Pair.of(SlimWebSocket) as pair:
             await pair.fill()
             await pair.send(GOODBYE)
+            await eventually(lambda: pair.connection.closed, "nothing is written any more")
+            assert not pair.is_gone
             await eventually(lambda: pair.is_gone, "it is cut off", 3)
 
     play(scene)
@@ -265,5 +284,10 @@ def test_a_second_request_behind_a_stream_ends_it() -> None:
             await pair.send(b"GET / HTTP/1.1\r\n\r\n")
             assert await pair.rest() == frames.http_chunk(b"id: 1\n\n")
             assert pair.connection.closed
+        async with Pair.of(SlimStream) as pair:
+            await pair.fill()
+            await pair.send(b"GET / HTTP/1.1\r\n\r\n")
+            await eventually(lambda: pair.connection.closed, "nothing is written any more")
+            assert not pair.is_gone
 
     play(scene)

@@ -6,7 +6,7 @@ from hub.core.errors import Conflict, NotFound, PayloadExpired
 from hub.store import keys
 from hub.store.delivery_scan import Filter
 from hub.store.paging import Window
-from hub.store.records import delivery_id, parse_ref
+from hub.store.records import delivery_id, parse_delivery_id, parse_ref
 from tests.support.webhooks import APP, Ground
 
 
@@ -185,6 +185,30 @@ async def test_a_deleted_endpoints_deliveries_stay_readable(ground: Ground) -> N
     with pytest.raises(NotFound):
         await ground.deliveries.retry(APP, listed.id)
     assert await ground.statuses(endpoint=ep) == ["cancelled"]
+
+
+async def test_what_has_ended_stays_listed_for_the_retention_with_its_attempts_and_its_bytes(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    await ground.owe(ep, await ground.append(5))
+    (by_hand,), _, _ = await ground.deliveries.page(APP, Filter(), Window(1, descending=True))
+    await ground.deliveries.cancel(APP, by_hand.id)
+    for verdict in ("ok", "exhausted", "gone"):
+        await ground.settle(ep, await ground.claim(ep, 1), verdict)
+    await ground.purge(ep)
+    assert sorted(await ground.statuses()) == ["cancelled"] * 3 + ["exhausted", "succeeded"]
+    partition, keep = ground.queues.partition_of(ep), ground.settings.attempt_retention
+    page, _, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(10, descending=True))
+    names = [keys.attempts(partition), keys.delivery_index(partition, ep, 0)]
+    for one in page:
+        parsed = parse_delivery_id(one.id)
+        assert parsed is not None
+        names.append(keys.record(partition, str(parsed[0])))
+        names += [keys.owed_body(partition, str(parsed[0]))] * (one.status != "succeeded")
+        made = (await ground.deliveries.get(APP, one.id)).attempts
+        assert len(made) == one.attempt_count
+    assert len(names) == 2 + 5 + 4
+    for name in names:
+        assert keep - 10 < await ground.link.call("TTL", name) <= keep, name
 
 
 async def test_listing_pages_through_all_endpoints_newest_first_each_once(ground: Ground) -> None:

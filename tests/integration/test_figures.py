@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from hub.core import tally
+from hub.core.endpoint import EndpointPatch
 from hub.store import keys
 from hub.store.attempts import Attempt
 from hub.store.delivery_scan import Filter
-from hub.store.figures import EndpointStats, Figures
+from hub.store.figures import Backlog, EndpointStats, Figures
 from hub.store.paging import Window
 from hub.store.queues import Settlement
 from tests.support.webhooks import APP, Ground
@@ -105,6 +106,24 @@ async def test_the_backlog_and_the_oldest_that_is_owed_are_told(ground: Ground, 
     id = (await ground.deliveries.page(APP, Filter(endpoint=ep), Window(10, descending=True)))[0][3].id
     await ground.deliveries.cancel(APP, id)
     assert _ms(await figures.read(APP, ep)) == more[0].position[0]
+
+
+async def test_what_waits_in_line_and_how_the_endpoint_stands_are_told(ground: Ground, figures: Figures) -> None:
+    ep = await ground.endpoint(max_in_flight=1, ordered=True)
+    await ground.owe(ep, await ground.append(3, topic="red"))
+    await ground.owe(ep, await ground.append(3, topic="blue"))
+    (lease,) = await ground.claim(ep)
+    stats = await figures.read(APP, ep)
+    assert stats.backlog == Backlog(total=6, fresh=1, retrying=0, in_flight=1, in_line=4)
+    assert (stats.endpoint, stats.enabled, stats.disabled_reason) == (ep, True, None)
+    assert (stats.failing_since, stats.breaker) == (None, "closed")
+    await ground.settle(ep, [lease], "retry", due_in_ms=60_000)
+    await ground.endpoints.update(APP, ep, EndpointPatch(enabled=False))
+    await ground.link.call("HSET", keys.endpoint(ground.queues.partition_of(ep), ep), "open", 1)
+    stats = await figures.read(APP, ep)
+    assert stats.backlog == Backlog(total=6, fresh=1, retrying=1, in_flight=0, in_line=4)
+    assert (stats.enabled, stats.disabled_reason, stats.breaker) == (False, "manual", "half-open")
+    assert stats.failing_since is not None
 
 
 def _ms(stats: EndpointStats) -> int:

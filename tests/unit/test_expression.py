@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hub.core.errors import Invalid
-from hub.core.expression import MAX_LENGTH, Expression, ExpressionFailed, Meter
+from hub.core.expression import MAX_LENGTH, MAX_RESULT, Expression, ExpressionFailed, Meter
 
 EVENT: dict[str, Any] = {
     "id": "evt_1",
@@ -103,6 +103,13 @@ def test_what_a_function_cannot_take_fails_without_telling_of_the_data(text: str
 def test_a_transform_to_null_fails() -> None:
     with pytest.raises(ExpressionFailed, match="null"):
         Expression("data.nothing").transform(EVENT)
+
+
+def test_a_result_that_is_too_big_to_send_fails_also_where_nothing_was_made() -> None:
+    fits, over = {"data": "x" * (MAX_RESULT - 2)}, {"data": "x" * (MAX_RESULT - 1)}
+    assert len(Expression("data").transform(fits)) == MAX_RESULT
+    with pytest.raises(ExpressionFailed, match=f"{MAX_RESULT + 1} bytes"):
+        Expression("data").transform(over)
 
 
 DOUBLING = "[@, @]" + " | [@, @]" * 25

@@ -5,6 +5,7 @@ import functools
 import ipaddress
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, TypeAlias
 
@@ -16,8 +17,8 @@ from workers.resolver import Info
 KEEPALIVE: Final = 4.0
 """Seconds that an idle connection is kept. Servers commonly close theirs after 5, and a POST that meets a closing
 connection has to be counted as failed."""
-MOST_IDLE: Final = 1000
-"""Idle connections in all; with TLS each takes some 50 KB."""
+MOST_IDLE: Final = 2000
+"""Idle connections in all; with TLS each takes some 50 KB. Beyond them the one that was used longest ago is closed."""
 NAMES_KEPT: Final = 10.0
 """Seconds that a name's addresses are kept."""
 _MOST_NAMES: Final = 10_000
@@ -45,7 +46,8 @@ class Pool:
         self._resolve = resolve
         self._tls = _tls()
         self._idle: dict[Origin, list[Connection]] = {}
-        self._count = 0
+        self._by_age: OrderedDict[Connection, None] = OrderedDict()
+        """The same, that which was used longest ago first."""
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[Sequence[Info]]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -56,21 +58,19 @@ class Pool:
             self._sweeper.cancel()
         for task in [task for _, task in self._names.values()]:
             task.cancel()
-        for connection in [one for waiting in self._idle.values() for one in waiting]:
+        for connection in list(self._by_age):
             connection.close()
 
     @property
     def idle(self) -> int:
         """Idle connections in all."""
-        return self._count
+        return len(self._by_age)
 
     def take(self, origin: Origin) -> Connection | None:
         """The idle connection that was used last, if there is one."""
         while waiting := self._idle.get(origin):
-            connection = waiting.pop()
-            self._count -= 1
-            if not waiting:
-                del self._idle[origin]
+            connection = waiting[-1]
+            self._forget(connection)
             if connection.is_open:
                 return connection
         return None
@@ -126,24 +126,34 @@ class Pool:
     def _ended(self, connection: Connection) -> None:
         """An exchange is over, or the connection is."""
         if not connection.is_open:
-            waiting = self._idle.get(connection.origin, [])
-            if connection in waiting:
-                waiting.remove(connection)
-                self._count -= 1
-                if not waiting:
-                    del self._idle[connection.origin]
+            if connection in self._by_age:
+                self._forget(connection)
             return
-        if self._closed or self._count >= MOST_IDLE:
+        if self._closed:
             connection.close()
             return
+        if len(self._by_age) >= MOST_IDLE:
+            self._close(next(iter(self._by_age)))
         connection.idle_since = self._loop.time()
         self._idle.setdefault(connection.origin, []).append(connection)
-        self._count += 1
+        self._by_age[connection] = None
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
         oldest = self._loop.time() - KEEPALIVE
-        for connection in [one for waiting in self._idle.values() for one in waiting if one.idle_since < oldest]:
-            connection.close()
-        self._sweeper = self._loop.call_later(_SWEEP, self._sweep) if self._idle else None
+        while self._by_age and (connection := next(iter(self._by_age))).idle_since < oldest:
+            self._close(connection)
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep) if self._by_age else None
+
+    def _close(self, connection: Connection) -> None:
+        self._forget(connection)  # now: the end of a connection is told later
+        connection.close()
+
+    def _forget(self, connection: Connection) -> None:
+        """It is idle no more."""
+        del self._by_age[connection]
+        waiting = self._idle[connection.origin]
+        waiting.remove(connection)
+        if not waiting:
+            del self._idle[connection.origin]

@@ -210,6 +210,17 @@ async def test_idle_connections_are_bounded_and_closed_in_time(
     await sender.close()
 
 
+async def test_of_too_many_idle_connections_that_which_was_used_longest_ago_ends(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those that were there first would stay, and every busy partner be dialled anew each time."""
+    monkeypatch.setattr("workers.pool.MOST_IDLE", 2)
+    async with Receiver() as first, Receiver() as second, Receiver() as third:
+        for one in (first, second, first, third, first, second):
+            await sender.send(one.url(), {}, b"{}", 2)
+        assert [one.connections for one in (first, second, third)] == [1, 2, 1]
+
+
 async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with contextlib.suppress(ConnectionError):

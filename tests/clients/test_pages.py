@@ -1,7 +1,7 @@
 """The hub's own pages in Chromium: /docs, /dashboard, and the portal behind a link (make test-clients).
 
 Each page is used as people do, with nothing but the hub to load from: a request to any other host, an error in the
-console, or text of a user's that is taken for markup fails the test.
+console, text of a user's that is taken for markup, or what shuts people out by axe-core's rules fails the test.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from tests.clients.accessible import assert_accessible
 from tests.support.hub import KEY, Hub, publish
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
@@ -79,6 +80,7 @@ async def test_the_documents_show_and_try_an_operation(browser: Browser, served:
         for n in range(await operations.count()):
             await operations.nth(n).locator("summary").click()
             await expect(operations.nth(n).get_by_role("heading", name="Answers")).to_be_visible()
+        await assert_accessible(page)
         await page.get_by_label("API key").fill(KEY)
         publishing = page.locator("details#publishEvents")
         await publishing.get_by_role("button", name="Send").click()
@@ -96,6 +98,7 @@ async def test_a_tenant_looks_after_its_endpoint_in_the_portal(
         assert secret not in page.url
         await page.get_by_role("button", name="New endpoint").click()
         form = page.get_by_role("dialog")
+        await assert_accessible(page)
         await form.get_by_label("URL").fill(site.url("/hook"))
         await form.get_by_label("Description").fill(HOSTILE)
         await form.get_by_label("Event types").fill("portal.*")
@@ -131,6 +134,7 @@ async def test_a_tenant_looks_after_its_endpoint_in_the_portal(
         await page.get_by_role("button", name="Recover failed").click()
         await expect(page.locator("#jobs-head")).to_be_visible()
         await expect(page.get_by_text("completed")).to_be_visible()
+        await assert_accessible(page)
 
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_text("paused", exact=True)).to_be_visible()
@@ -165,6 +169,7 @@ async def test_the_dashboard_shows_events_as_they_come(
     )
     assert made.status_code == 201
     async with opened(browser, served, "/dashboard", refusals=1) as page:
+        await assert_accessible(page)
         await page.get_by_label("API key").fill("no-key-of-this-hub")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_contain_text("not valid")
@@ -179,6 +184,7 @@ async def test_the_dashboard_shows_events_as_they_come(
         await expect(line).to_contain_text(json.dumps(HOSTILE)[1:30])
         await line.locator("summary").click()
         await expect(line.locator("pre")).to_contain_text("<script>")
+        await assert_accessible(page)
 
         await page.get_by_label("Topic pattern").fill("other.*")
         await page.get_by_role("button", name="Watch").click()

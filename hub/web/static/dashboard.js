@@ -1,6 +1,6 @@
 // The operator's page: an app's figures, endpoints and failures, and its events as they come.
 import { follow } from "./live.js";
-import { badge, busy, byId, cell, client, clock, every, explain, figure, make, number, percent, say, show, standing, table, when } from "./ui.js";
+import { badge, block, busy, byId, cell, client, clock, every, explain, figure, make, number, percent, say, show, standing, table, when } from "./ui.js";
 
 const KEPT = "hub.key";
 const MOST = 200;
@@ -167,7 +167,7 @@ function line(event) {
   const box = make("details", {}, make("summary", {},
     make("span", { class: "dim" }, clock(event.timestamp)), make("span", { class: "mono" }, event.topic), make("span", { class: "mono" }, event.type),
     make("span", { class: "mono dim" }, data.slice(0, 300))));
-  box.addEventListener("toggle", () => { if (box.open && box.childElementCount === 1) box.append(make("pre", {}, JSON.stringify(event, null, 2))); });
+  box.addEventListener("toggle", () => { if (box.open && box.childElementCount === 1) box.append(block(JSON.stringify(event, null, 2))); });
   return box;
 }
 

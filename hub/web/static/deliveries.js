@@ -1,5 +1,5 @@
 // An endpoint's deliveries: a table whose rows open to their attempts, with what can be done about each.
-import { ago, button, byId, cell, clock, make, say, show, status, table, when } from "./ui.js";
+import { ago, block, button, byId, cell, clock, make, say, show, status, table, when } from "./ui.js";
 
 const PAGE = 20;
 
@@ -85,7 +85,7 @@ export class Deliveries {
     const attempts = found.attempts.map((attempt) => make("div", {},
       make("p", {}, make("b", {}, `Attempt ${attempt.number} `), attempt.error ? make("span", { class: "badge bad" }, attempt.status ? `${attempt.status}` : attempt.error) : make("span", { class: "badge good" }, String(attempt.status)),
         make("span", { class: "dim small" }, " ", attempt.error && attempt.status && attempt.error !== "status" ? `${attempt.error} · ` : "", clock(attempt.at), ` · ${attempt.duration_ms} ms`)),
-      attempt.body ? make("pre", {}, attempt.body) : null));
+      attempt.body ? block(attempt.body) : null));
     return make("tr", { class: "inner" }, make("td", { colspan: 5 },
       make("div", { class: "small dim" }, "Event ", make("code", {}, found.event.id), " · delivery ", make("code", {}, one.id)),
       attempts.length ? attempts : make("p", { class: "dim" }, "No attempt was made yet.")));

@@ -11,6 +11,9 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Text as it is, in a box that may scroll: so that keys can scroll it too, it can be gone to.
+const block = (text) => make("pre", { tabindex: "0" }, text);
+
 // Text with `code` in it; everything else stays text.
 function rich(text) {
   const parts = (text || "").split(/`([^`]+)`/);
@@ -63,7 +66,7 @@ function request(document_, operation) {
   const example = content.example === undefined ? "" : JSON.stringify(content.example, null, 2);
   return make("div", {},
     make("h3", {}, "Body: ", make("code", {}, media)),
-    make("pre", {}, outline(document_, content.schema || {})),
+    block(outline(document_, content.schema || {})),
     make("textarea", { "data-media": media, "aria-label": "Body" }, example));
 }
 
@@ -71,7 +74,7 @@ function answers(document_, operation) {
   const rows = Object.entries(operation.responses).map(([status, given]) => {
     const one = resolve(document_, given);
     const content = one.content && Object.values(one.content)[0];
-    const shown = Number(status) < 300 && content ? make("pre", {}, outline(document_, content.schema || {})) : null;
+    const shown = Number(status) < 300 && content ? block(outline(document_, content.schema || {})) : null;
     const told = one.description.split("\n").map((line) => make("div", {}, link(line)));
     return make("tr", {}, make("td", {}, status), make("td", {}, ...told, shown));
   });
@@ -106,7 +109,7 @@ async function send(method, path, box) {
     try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: as it is */ }
     output.replaceChildren(
       make("p", { class: response.ok ? "ok" : "error" }, `${response.status} ${response.statusText}`),
-      make("pre", {}, shown));
+      block(shown));
   } catch (error) {
     output.replaceChildren(make("p", { class: "error" }, String(error)));
   }

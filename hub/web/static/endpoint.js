@@ -1,5 +1,5 @@
 // Parts of an endpoint's page: the form that makes and changes it, its secret, and its jobs.
-import { button, cell, confirm, dialog, explain, field, make, say, status, table, when, words } from "./ui.js";
+import { block, button, cell, confirm, dialog, explain, field, make, say, status, table, when, words } from "./ui.js";
 
 const DAY = 86400;
 
@@ -43,7 +43,7 @@ export function secret(call, id) {
   function paint(found) {
     const copy = async () => { await navigator.clipboard.writeText(found.secret); say("Copied."); };
     shown.replaceChildren(...(found === null ? [] : [
-      make("pre", {}, found.secret),
+      block(found.secret),
       ...found.previous.map((one) => make("p", { class: "small dim" }, "The one before signs too, and ends ", when(one.expires_at), ".")),
     ]));
     buttons.replaceChildren(...(found === null

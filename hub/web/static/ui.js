@@ -11,6 +11,9 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Text as it is, in a box that may scroll: so that keys can scroll it too, it can be gone to.
+export const block = (text) => make("pre", { tabindex: "0" }, text);
+
 export const byId = (id) => document.getElementById(id);
 
 // Replaces what is in an element. Who was at a button there is at the same one afterwards: the same text in the same row.

@@ -3,6 +3,7 @@
 Only what a server needs: client frames are masked, extensions are never agreed, messages are bounded.
 """
 
+import codecs
 from typing import Final, NamedTuple, TypeAlias
 
 from websockets.utils import apply_mask
@@ -18,6 +19,7 @@ _PONG: Final = 0xA
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 """What a close frame may carry (section 7.4.1 and IANA's registry); 3000 to 4999 are for libraries and applications."""
 MAX_FRAGMENTS: Final = 1024
+_Utf8: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class Message(NamedTuple):
@@ -59,7 +61,7 @@ class _Frame(NamedTuple):
 class MessageReader:
     """Turns a connection's bytes into items. After a Violation or a Close nothing more may be fed."""
 
-    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size", "_wanted")
+    __slots__ = ("_buffer", "_decoder", "_fragments", "_max_size", "_size", "_wanted")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -68,7 +70,8 @@ class MessageReader:
         self._wanted = 0
         """Bytes that it must have before it is worth another look: else each of many small pieces would copy it all."""
         self._fragments: list[bytes] | None = None
-        self._opcode = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        """Of a text that comes in fragments: what is no UTF-8 is refused at the first fragment that shows it."""
         self._size = 0
 
     def feed(self, data: bytes, items: list[Item], most: int) -> int:
@@ -139,8 +142,13 @@ class MessageReader:
     def _data(self, frame: _Frame) -> Message | None:
         if self._fragments is None:
             if frame.final:
-                return _message(frame.opcode, frame.payload)
-            self._fragments, self._opcode, self._size = [], frame.opcode, 0
+                if frame.opcode == _TEXT:
+                    _text(frame.payload)
+                return Message(frame.payload)
+            self._fragments, self._size = [], 0
+            self._decoder = _Utf8() if frame.opcode == _TEXT else None
+        if self._decoder is not None:
+            _text(frame.payload, self._decoder, final=frame.final)
         self._fragments.append(frame.payload)
         self._size += len(frame.payload)
         if not frame.final:
@@ -148,8 +156,9 @@ class MessageReader:
                 raise Violation(1008, f"a message may have {MAX_FRAGMENTS} fragments")
             return None
         whole = b"".join(self._fragments)
-        self._fragments, self._size = None, 0
-        return _message(self._opcode, whole)
+        self._fragments = self._decoder = None
+        self._size = 0
+        return Message(whole)
 
     def _control(self, frame: _Frame) -> Ping | Close | None:
         if frame.opcode == _PING:
@@ -164,14 +173,9 @@ class MessageReader:
         return Close(code, _text(frame.payload[2:]))
 
 
-def _message(opcode: int, data: bytes) -> Message:
-    if opcode == _TEXT:
-        _text(data)
-    return Message(data)
-
-
-def _text(data: bytes) -> str:
+def _text(data: bytes, decoder: codecs.IncrementalDecoder | None = None, *, final: bool = True) -> str:
+    """The text, or the part of it that these bytes complete."""
     try:
-        return data.decode()
+        return data.decode() if decoder is None else decoder.decode(data, final)
     except UnicodeDecodeError:
         raise Violation(1007, "text must be UTF-8") from None

@@ -1,13 +1,15 @@
 """The WebSocket protocol by the letter of RFC 6455, frame by frame.
 
-The cases are those of the Autobahn test suite that concern a server without compression, on raw sockets.
+The cases are those of the Autobahn test suite (1 to 7, 9, 10) that concern a server without compression, on raw
+sockets; of 12 and 13, compression, that it is not agreed to.
 """
 
 import json
+import zlib
 
 import pytest
 
-from tests.support.hub import Hub, token
+from tests.support.hub import Hub, auth, token
 from tests.support.raw_ws import (
     BINARY,
     CLOSE,
@@ -19,6 +21,7 @@ from tests.support.raw_ws import (
     ask,
     fragments,
     frame,
+    request,
     say,
 )
 
@@ -64,6 +67,9 @@ async def test_frames_may_come_byte_by_byte_and_many_at_once(hub: Hub) -> None:
         assert await raw.frame() == (PONG, b"12")
         assert (await raw.message())["ref"] == "slow"
         assert (await raw.message())["ref"] == "x" * 10
+        for n in range(10):
+            await raw.chop(frame(PING, b"%d" % n * 125))
+        assert [await raw.frame() for _ in range(10)] == [(PONG, b"%d" % n * 125) for n in range(10)]
         raw.send(*(say(str(n)) for n in range(200)))
         assert [(await raw.message())["ref"] for _ in range(200)] == [str(n) for n in range(200)]
 
@@ -123,6 +129,38 @@ async def test_reserved_opcodes_fail_the_connection(hub: Hub, opcode: int) -> No
             await raw.fails(1002)
 
 
+@pytest.mark.parametrize("how", ["at once", "frame by frame", "byte by byte"])
+@pytest.mark.parametrize("bad", [frame(TEXT, b"{}", rsv=1), frame(3), frame(11, b"x"), frame(CONT, b"{}", fin=False)])
+async def test_a_message_before_the_breach_is_answered_or_not_and_nothing_behind_it(
+    hub: Hub, bad: bytes, how: str
+) -> None:
+    pieces = [say("before"), bad, frame(PING, b"behind")]
+    async with RawWs.open(hub) as raw:
+        if how == "at once":
+            raw.send(*pieces)
+        elif how == "byte by byte":
+            await raw.chop(b"".join(pieces))
+        else:
+            raw.send(pieces[0])
+            assert (await raw.message())["ref"] == "before"
+            raw.send(*pieces[1:])
+        got = await raw.frame()
+        if got.opcode == TEXT:
+            got = await raw.frame()
+        assert (got.opcode, got.payload[:2]) == (CLOSE, code_of(1002))
+        assert await raw.ended() == b""
+
+
+async def test_a_compressed_message_fails_the_connection_though_compression_was_offered(hub: Hub) -> None:
+    async with RawWs.connect(hub) as raw:
+        raw.send(request(**auth(), sec_websocket_extensions="permessage-deflate; client_max_window_bits=9"))
+        assert "sec-websocket-extensions" not in (await raw.head())[1]
+        assert (await raw.message())["type"] == "connected"
+        deflate = zlib.compressobj(wbits=-15)
+        raw.send(frame(TEXT, (deflate.compress(ask("x")) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4))
+        await raw.fails(1002)
+
+
 @pytest.mark.parametrize("opcode", [TEXT, PING, CLOSE])
 async def test_unmasked_frames_fail_the_connection(hub: Hub, opcode: int) -> None:
     async with RawWs.open(hub) as raw:
@@ -169,6 +207,15 @@ async def test_fragments_make_one_message_empty_ones_included(hub: Hub) -> None:
                 for piece in fragments(opcode, split):
                     await raw.chop(piece, 3)
                 assert (await raw.message())["ref"] == "µ-fragments"
+
+
+@pytest.mark.parametrize(("size", "piece"), [(65536, 1300), (MIB, 4096), (MIB, 65536)])
+async def test_a_large_message_may_come_in_fragments(hub: Hub, size: int, piece: int) -> None:
+    whole = ask("large", size)
+    async with RawWs.open(hub) as raw:
+        for opcode in (TEXT, BINARY):
+            raw.send(*fragments(opcode, [whole[start : start + piece] for start in range(0, size, piece)]))
+            assert (await raw.message())["ref"] == "large"
 
 
 async def test_control_frames_may_come_between_fragments(hub: Hub) -> None:
@@ -246,6 +293,13 @@ async def test_text_that_is_not_utf8_fails_with_1007(hub: Hub, wrong: bytes) -> 
         await raw.fails(1007)
 
 
+async def test_text_fails_at_the_fragment_in_which_it_is_not_utf8(hub: Hub) -> None:
+    for wrong in (b"\xf4\x90\x80\x80", b"\xed\xa0\x80", b"\xff"):
+        async with RawWs.open(hub) as raw:
+            raw.send(frame(TEXT, "κόσμε".encode(), fin=False), frame(CONT, wrong, fin=False))
+            await raw.fails(1007)  # the message never ends
+
+
 async def test_binary_that_is_not_utf8_is_an_error_and_closes_nothing(hub: Hub) -> None:
     async with RawWs.open(hub) as raw:
         raw.send(frame(BINARY, b'"\xff"'))
@@ -253,7 +307,7 @@ async def test_binary_that_is_not_utf8_is_an_error_and_closes_nothing(hub: Hub) 
         await raw.lives()
 
 
-VALID_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]
+VALID_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
 INVALID_CODES = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]
 
 
@@ -288,6 +342,16 @@ async def test_a_close_of_one_byte_or_with_a_reason_that_is_not_utf8_fails_the_c
         async with RawWs.open(hub) as raw:
             raw.send(frame(CLOSE, code_of(1000, b"bye " + wrong)))
             await raw.fails(1002, 1007)
+
+
+async def test_a_close_right_behind_a_large_message_is_answered_and_nothing_behind_it(hub: Hub) -> None:
+    async with RawWs.open(hub) as raw:
+        raw.send(say("large", 256 * 1024), frame(CLOSE, code_of(1000)), frame(PING))
+        got = await raw.frame()
+        if got.opcode == TEXT:
+            got = await raw.frame()
+        assert got == (CLOSE, code_of(1000))
+        assert await raw.ended() == b""
 
 
 async def test_what_comes_behind_a_close_is_not_heard(hub: Hub, topic: str) -> None:

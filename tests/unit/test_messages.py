@@ -108,6 +108,19 @@ def test_too_long_a_message_is_refused_by_its_head_before_its_bytes_come() -> No
     assert caught.value.code == 1009
 
 
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xed\xa0\x80", b"\xf4\x90", b"\xc0\x80"])
+def test_text_that_is_not_utf8_is_refused_at_the_fragment_that_shows_it(wrong: bytes) -> None:
+    reader = MessageReader(MOST)
+    reader.feed(frame(Opcode.TEXT, b"fine \xf0\x9f", fin=False) + frame(Opcode.CONT, b"\x99\x82", fin=False), [], 9)
+    with pytest.raises(Violation) as caught:
+        reader.feed(frame(Opcode.CONT, wrong, fin=False), [], 9)
+    assert caught.value.code == 1007
+    reader = MessageReader(MOST)
+    items: list[Item] = []
+    reader.feed(frame(Opcode.BINARY, wrong, fin=False) + frame(Opcode.CONT, wrong), items, 9)
+    assert items == [Message(wrong * 2)]
+
+
 def test_a_character_split_between_fragments_is_whole() -> None:
     wire = frame(Opcode.TEXT, "ü".encode()[:1], fin=False) + frame(Opcode.CONT, "ü".encode()[1:])
     assert read(wire) == [Message("ü".encode())]

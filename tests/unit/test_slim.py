@@ -247,6 +247,29 @@ def test_who_closes_but_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch
     play(scene)
 
 
+def test_how_long_a_client_has_been_behind_is_known_and_forgotten_when_it_has_caught_up() -> None:
+    async def scene() -> None:
+        async with Pair.of(SlimStream) as pair:
+            loop = asyncio.get_running_loop()
+            assert pair.connection.slow_for(loop.time()) == 0
+            await asyncio.wait_for(pair.connection.drained(), 1)
+            written = 0
+            while not pair.connection.slow_for(loop.time()):
+                pair.connection.write(b"x" * 4096)
+                written += 4096
+                assert written < MIB
+                await asyncio.sleep(0)
+            waiting = asyncio.ensure_future(pair.connection.drained())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            assert pair.connection.slow_for(loop.time() + 9) > 9
+            await pair.read(written)
+            await asyncio.wait_for(waiting, 5)
+            assert pair.connection.slow_for(loop.time()) == 0
+
+    play(scene)
+
+
 def test_a_close_is_heard_though_messages_wait() -> None:
     """Reading goes on for the client's answer, which lies behind what was not read yet."""
 

@@ -17,7 +17,7 @@ _CHANGES: Final = 1000
 _FILTERS: Final = 10_000
 """Different filters that are kept ready."""
 MAX_STEPS: Final = 50_000
-"""Steps that all filters of an app may take on one event, some 50 to 100 ms: what doesn't fit fails. Dispatch goes
+"""Steps that all filters of an app may take on one event, some 20 to 50 ms: what doesn't fit fails. Dispatch goes
 through the log in order, so this is the time that one event of a tenant may hold up the others."""
 
 

@@ -38,6 +38,14 @@ LARGE = {"data": {"items": [{"x": n, "name": "y" * 20} for n in range(5000)], "n
         ("''", False),
         ("`{}`", False),
         ("data.nothing > `1`", False),
+        ("data.tags[0] > `1`", False),
+        ("data.total > 'a'", False),
+        ("data.paid >= `0`", False),
+        ("data.tags < data.lines", False),
+        ("data.tags[0] > 'a'", True),
+        ("data.total != 'a'", True),
+        ("data.tags == ['new', 'big']", True),
+        ("data.lines[0] != {sku: 'a', n: `2`}", False),
     ],
 )
 def test_a_filter_matches_by_what_jmespath_takes_for_true(text: str, verdict: bool) -> None:
@@ -140,6 +148,37 @@ def test_an_expression_that_would_take_too_much_time_or_room_fails_soon(text: st
         with pytest.raises(ExpressionFailed):
             act(LARGE)
         assert time.process_time() - began < 1  # some 20 ms; without a bound, minutes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[@, @] | length(@)",
+        "{a: data, b: data} | length(@)",
+        "[[[data.n]]] | length(@)",
+        "data.n == data.m",
+        "data.n != data.m",
+        "data.deep == data.deeper",
+        "data.text == data.other",
+        "contains(data.deep, data.deeper[0])",
+        "contains(data.text, 'no')",
+        "starts_with(data.text, 'no')",
+        "reverse(data.text) && `true`",
+    ],
+)
+def test_what_looks_at_much_by_few_parts_soon_uses_up_what_expressions_have_together(text: str) -> None:
+    digits, wide = [n % 10 for n in range(50_000)], "y" * 200_000
+    data = {"n": digits, "m": [*digits], "deep": [[digits]], "deeper": [[[*digits]]], "text": wide, "other": wide + "y"}
+    data["other"] = data["other"][1:]  # the same, and not the same object
+    expression, meter, failures = Expression(text), Meter(50_000), list[str]()
+    began = time.process_time()
+    for _ in range(60):
+        try:
+            expression.matches({"data": data}, meter)
+        except ExpressionFailed as exc:
+            failures.append(str(exc))
+    assert "together" in failures[-1]
+    assert time.process_time() - began < 0.3  # some 40 ms
 
 
 def test_expressions_share_a_meter_and_what_is_left_of_it_bounds_the_next_one() -> None:

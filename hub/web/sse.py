@@ -44,13 +44,13 @@ sse.AppStatus.disable_automatic_graceful_drain()
 async def stream(call: Call[None]) -> Response:
     """Server-sent events, resumed by the header Last-Event-ID. Without a cursor it begins now."""
     request, principal, resources = call.request, call.principal, call.resources
-    if request.method == "HEAD":
-        return Response(headers=_HEADERS)
     patterns, types = selection(request, principal)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
     framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
     key = RoomKey(principal.app, patterns, types, "sse", framed, NAMED.of(request), FORMAT.of(request) == "cloudevents")
     start = _start(request)
+    if request.method == "HEAD":
+        return Response(headers=_HEADERS)
     await resources.gateway.take_seat(principal.app)
     if framed:
         return RawStream(raw, request, principal, key, start)
@@ -94,7 +94,7 @@ def _start(request: Request) -> Start:
     """Where to begin, in the order Last-Event-ID, last_event_id, after, history."""
     history = HISTORY.of(request)
     # A header that isn't a cursor of ours comes from a stream of another server: that asks for what can't be honoured.
-    if header := request.headers.get("last-event-id"):
+    if header := request.headers.get("last-event-id", "").strip():  # what stands behind it the parser leaves there
         return Start(_tolerant(header))
     for given in (LAST_EVENT_ID, AFTER):
         if cursor := given.of(request):

@@ -89,6 +89,9 @@ async def test_readiness_falls_first_while_everything_goes_on() -> None:
             await eventually(lambda: not hub.is_ready(), "it says that it isn't ready")
             sent = await publish(client, "room.a", 1)
             assert (await ws.next("event"))["cursor"] == sent["cursor"]
+            began = time.monotonic()
+            assert (await client.get("/v1/poll?topic=room.a&wait=25")).json()["data"] == []
+            assert time.monotonic() - began < 1, "it is to ask another process"
             async with WsClient.open(hub) as late:
                 assert (await late.join("room.a", after=sent["cursor"]))["recovered"] is True
                 for each in (ws, late):

@@ -209,6 +209,23 @@ async def test_a_stream_with_a_user_is_a_member_and_a_pattern_is_not(
     await eventually(lambda: is_empty(client, topic), "all have left")
 
 
+async def test_a_poll_that_waits_is_not_a_member(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+    async with hub.client(key=badge("bob", topic)) as bob:
+        waiting = asyncio.ensure_future(bob.get("/v1/poll", params={"topic": topic, "wait": "20"}, timeout=30))
+        await eventually(lambda: waits(client), "the poll waits")
+        async with enter(hub, "ann", topic, presence=True) as ann:  # written behind it on the same process
+            assert await present(client, topic) == ["ann"]
+            assert (await client.post("/v1/events", json={"topic": topic, "type": "t", "data": 1})).status_code == 202
+            assert (await waiting).status_code == 200
+            await ann.next("event")
+            assert await ann.quiet() == []
+
+
+async def waits(client: httpx.AsyncClient) -> bool:
+    lines = (await client.get("/metrics")).text.splitlines()
+    return any(line.startswith("hub_connections{") and '"poll"' in line and not line.endswith(" 0.0") for line in lines)
+
+
 async def is_listed(client: httpx.AsyncClient, topic: str) -> bool:
     """As the only one beside it: what was joined before is written before."""
     listed = (await client.get("/v1/topics", params={"prefix": topic[:-3]})).json()["data"]

@@ -65,9 +65,12 @@ async def test_the_header_goes_before_the_query_and_after_before_history(
 ) -> None:
     cursors = [(await publish(client, topic, n))["cursor"] for n in range(6)]
     query = f"topic={topic}&after={cursors[1]}&history=6"
-    async with SseClient.open(hub, query, last_event_id=cursors[3]) as sse:
+    async with SseClient.open(hub, f"{query}&last_event_id={cursors[2]}", last_event_id=cursors[3]) as sse:
         await sse.event()
         assert [event["data"] for event in await sse.data(2)] == [4, 5]
+    async with SseClient.open(hub, f"{query}&last_event_id={cursors[2]}") as sse:
+        await sse.event()
+        assert [event["data"] for event in await sse.data(3)] == [3, 4, 5]
     async with SseClient.open(hub, query) as sse:
         await sse.event()
         assert [event["data"] for event in await sse.data(4)] == [2, 3, 4, 5]
@@ -76,9 +79,34 @@ async def test_the_header_goes_before_the_query_and_after_before_history(
         assert [event["data"] for event in await sse.data(2)] == [4, 5]
 
 
-async def test_a_last_event_id_of_another_kind_is_answered_not_recovered(hub: Hub, topic: str) -> None:
-    async with SseClient.open(hub, f"topic={topic}", last_event_id="12345") as sse:
+@pytest.mark.parametrize("text", ["12345", "0-1-2-x", "a, b", "\u00e4", "0" * 5000])
+async def test_a_last_event_id_of_another_kind_is_answered_not_recovered(hub: Hub, topic: str, text: str) -> None:
+    async with SseClient.open(hub, f"topic={topic}", last_event_id=text) as sse:
         assert json.loads((await sse.event())["data"])["recovered"] is False
+
+
+@pytest.mark.parametrize(("before", "behind"), [("", ""), (" ", " "), ("\t ", "\t")])
+async def test_a_last_event_id_is_taken_without_the_space_around_it_and_an_empty_one_is_none(
+    hub: Hub, client: httpx.AsyncClient, topic: str, before: str, behind: str
+) -> None:
+    """What an EventSource sends that was given an empty `id:`, and what is left of a template's parameter."""
+    first, second = [(await publish(client, topic, n))["cursor"] for n in range(2)]
+    for header, query, starts_from in (
+        (second, f"after={first}", second),
+        ("", f"last_event_id=&after={first}", first),
+        ("", "last_event_id=&after=&history=1", None),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.ports[0])
+        head = f"GET /v1/stream?topic={topic}&{query} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}"
+        writer.write(f"{head}\r\nlast-event-id:{before}{header}{behind}\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            connected = await reader.readuntil(b"data: {")
+            connected += await reader.readuntil(b"\n\n")
+            assert (b'"recovered":true' in connected) is (starts_from is not None)
+            assert (b"id: %b\n" % (starts_from or "").encode() in connected) is (starts_from is not None)
+            if starts_from != second:
+                await reader.readuntil(b"id: %b\n" % second.encode())
+        writer.close()
 
 
 async def test_a_token_in_the_query_is_enough_and_limits_the_topics(
@@ -122,6 +150,8 @@ async def test_head_and_a_wrong_accept_are_answered(client: httpx.AsyncClient) -
     assert head.status_code == 200
     assert head.headers["content-type"].startswith("text/event-stream")
     assert head.headers["x-accel-buffering"] == "no"  # for proxies that are not told so by their own configuration
+    for query in ("", "topic=a..b", "topic=a&after=zzz", "topic=a&history=0"):
+        assert (await client.head(f"/v1/stream?{query}")).status_code == 400, "as GET is answered"
     wrong = await client.get("/v1/stream?topic=a", headers={"accept": "application/json"})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (406, "NOT_ACCEPTABLE")
 

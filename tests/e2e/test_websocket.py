@@ -1,6 +1,7 @@
 """GET /v1/ws: rooms, broadcast, resume, and what a client's mistakes lead to."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -25,6 +26,29 @@ async def test_a_member_gets_the_events_of_its_room_and_no_others(
         assert message["cursor"] == sent["cursor"]
         assert message["event"]["id"] == sent["id"]
         assert message["event"]["data"] == {"n": 1}
+        assert await ws.quiet() == []
+
+
+async def test_connected_says_for_whom_the_hub_takes_the_client(hub: Hub) -> None:
+    async with WsClient.open(hub) as server, WsClient.open(hub, key=token("ann"), index=1) as ann:
+        for ws, user in ((server, False), (ann, "ann")):
+            assert ws.connected.keys() == {"type", "connection_id", "user", "heartbeat", "cursor"}
+            assert ws.connected["user"] == user
+        assert server.connected["connection_id"] != ann.connected["connection_id"]
+
+
+async def test_a_broadcast_has_a_type_and_an_id_which_counts_once(hub: Hub, topic: str) -> None:
+    async with WsClient.open(hub) as ws:
+        await ws.join(topic)
+        ack = await ws.ask("broadcast", room=topic, data=1, id="once")
+        assert "duplicate" not in ack
+        again = await ws.ask("broadcast", room=topic, data=2, id="once")
+        assert (again["id"], again["cursor"], again["duplicate"]) == ("once", ack["cursor"], True)
+        own = await ws.ask("broadcast", room=topic, data=3)
+        events = [message["event"] for message in await ws.events(2)]
+        assert [(event["id"], event["type"], event["data"]) for event in events] == [
+            ("once", "message", 1), (own["id"], "message", 3),
+        ]  # fmt: skip
         assert await ws.quiet() == []
 
 
@@ -131,6 +155,16 @@ async def test_history_gives_the_last_events_and_goes_on_live(hub: Hub, client: 
         assert await ws.quiet() == []
 
 
+async def test_history_of_a_pattern_goes_by_its_types(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
+    for n in range(8):
+        await publish(client, f"{topic}.{n % 2}", n, type="order.made" if n < 6 else "invoice.paid")
+    async with WsClient.open(hub) as ws:
+        await ws.join(f"{topic}.*", history=3, types=["order.*"])
+        await publish(client, f"{topic}.0", 8, type="order.made")
+        assert [message["event"]["data"] for message in await ws.events(4)] == [3, 4, 5, 8]
+        assert await ws.quiet() == []
+
+
 async def test_a_cursor_that_cant_be_honoured_is_said_and_delivery_is_live(
     hub: Hub, client: httpx.AsyncClient, topic: str
 ) -> None:
@@ -191,6 +225,14 @@ async def test_every_publish_beside_joins_arrives_exactly_once_in_order(
         ('{"type":"join_room","room":"a.**.b","ref":7}', "VALIDATION_FAILED", "room"),
         ('{"type":"join_room","room":"a","after":"nonsense","ref":7}', "INVALID_CURSOR", "after"),
         ('{"type":"join_room","room":"a","history":-1,"ref":7}', "VALIDATION_FAILED", "history"),
+        ('{"type":"join_room","room":"a","history":1001,"ref":7}', "VALIDATION_FAILED", "history"),
+        ('{"type":"join_room","room":"a","rooms":["b"],"ref":7}', "VALIDATION_FAILED", "either"),
+        ('{"type":"join_room","rooms":[],"ref":7}', "VALIDATION_FAILED", "rooms"),
+        (
+            json.dumps({"type": "join_room", "room": "a", "types": [f"t.{n}" for n in range(101)], "ref": 7}),
+            "VALIDATION_FAILED",
+            "types",
+        ),
         ('{"type":"join_room","room":"a","colour":1,"ref":7}', "VALIDATION_FAILED", "colour"),
         ('{"type":"broadcast","room":"hub.x","data":1,"ref":7}', "VALIDATION_FAILED", "reserved"),
         ('{"type":"broadcast","room":"a.*","data":1,"ref":7}', "VALIDATION_FAILED", "topic"),

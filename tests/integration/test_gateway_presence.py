@@ -170,6 +170,9 @@ async def test_a_join_with_presence_says_so_when_the_store_is_away(gateway: Gate
             await join(gateway, ann, watch=True)
         with pytest.raises(StoreUnavailable):
             await join(gateway, ann, start=Start(history=5))
+        own = RoomKey("default", ("@user.ann",), (), "ws", framed=False)
+        with pytest.raises(StoreUnavailable):
+            await gateway.join(ann, "@user.ann", own, Start(history=5), lambda _cursor, _recovered: b"{}")
         assert len(gateway.presence) == 2  # ann, in her own room
         await join(gateway, ann)
         assert [message["type"] for message in ann.got] == ["room_joined"]

@@ -102,7 +102,9 @@ class SseClient:
         headers = auth(key) if last_event_id is None else {**auth(key), "last-event-id": last_event_id}
         async with (
             httpx.AsyncClient(timeout=httpx.Timeout(5, read=WITHIN)) as client,
-            client.stream("GET", hub.url(f"/v1/stream?{query}", index), headers=headers) as response,
+            client.stream(
+                "GET", hub.url(f"/v1/stream?{query}", index), headers=httpx.Headers(headers, encoding="latin-1")
+            ) as response,
         ):
             assert response.status_code == 200, await response.aread()
             yield cls(response)

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from hub.live.connection import RawConnection, RawPath
+from hub.live.connection import SLOW_BYTES, PlainConnection, RawConnection, RawPath
 from tests.support.nginx import make_certificate
 
 
@@ -51,3 +51,46 @@ async def test_bytes_go_straight_to_the_socket_unless_they_must_be_encrypted(tmp
     writer.transport.abort()
     raw.transport.abort()
     server.close()
+
+
+# -- on a server without the raw path ----------------------------------------------------------------------------------
+
+
+async def test_what_is_written_waits_for_a_plain_server_and_that_it_waits_is_seen() -> None:
+    loop = asyncio.get_running_loop()
+    connection = PlainConnection("sse", 15)
+    await asyncio.wait_for(connection.drained(), 1)
+    assert connection.slow_for(loop.time()) == 0
+    for text in (b"one", b"two"):
+        connection.write(text)
+    assert connection.slow_for(loop.time() + 9) >= 9
+    waiting = asyncio.ensure_future(connection.drained())
+    chunks = connection.chunks()
+    assert await anext(chunks) == b"one"
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await anext(chunks) == b"two"
+    third = asyncio.ensure_future(anext(chunks))  # asked for once the second was sent
+    await asyncio.wait_for(waiting, 1)
+    assert connection.slow_for(loop.time() + 9) == 0
+    connection.write(b"three")
+    assert await third == b"three"
+    connection.write(b"last")
+    connection.close(1012, "retry=1")
+    connection.write(b"not written any more")
+    assert [chunk async for chunk in chunks] == [b"last"]
+    assert connection.ended == (1012, "retry=1")
+
+
+async def test_who_takes_nothing_of_a_plain_server_is_closed_by_bytes() -> None:
+    connection = PlainConnection("ws", 25)
+    chunks = connection.chunks()
+    for _ in range(SLOW_BYTES // 1024):
+        connection.write(b"x" * 1024)
+    waiting = asyncio.ensure_future(connection.drained())
+    await asyncio.sleep(0)
+    assert not connection.closed
+    connection.write(b"x")
+    assert connection.ended == (4008, "slow consumer")
+    await asyncio.wait_for(waiting, 1)
+    assert [chunk async for chunk in chunks] == []

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlencode
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.core.errors import HubError, VersionGone, VersionUnknown
@@ -73,10 +73,7 @@ class Versioned:
         try:
             name = self._select(scope)
         except HubError as exc:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": exc.close_code, "reason": exc.message})
-            else:
-                await failed(Request(scope), exc)(scope, receive, send)
+            await failed(HTTPConnection(scope), exc)(scope, receive, send)  # to a handshake too
             return
         if name is not None:
             scope["state"]["headers"] = self._headers[name]

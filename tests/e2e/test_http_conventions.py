@@ -1,16 +1,15 @@
-"""What every HTTP answer keeps to: forms, methods, versions, conditions, chosen fields, and errors in one shape."""
+"""What every HTTP answer keeps to: forms, methods, conditions, chosen fields, and errors in one shape."""
 
 import asyncio
 import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.hub import KEY, Hub, HubProcess, auth, free_port, publish
-from tests.support.waiting import until
+from tests.support.hub import KEY, Hub, publish
+from tests.support.raw_ws import RawWs
 
 PROBLEM = "application/problem+json"
 
@@ -76,6 +75,22 @@ async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient, path:
     assert (response.status_code, response.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
+@pytest.mark.parametrize("path", ["/v1/keys", "/v1/events"])
+async def test_a_body_that_does_not_say_its_length_is_refused_at_the_limit(hub: Hub, path: str) -> None:
+    limit = 64 * 1024 if path == "/v1/keys" else 4 * 1024 * 1024
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: hub\r\nauthorization: Bearer {KEY}\r\n"
+        "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
+    for ends in (True, False):
+        async with RawWs.connect(hub) as raw:
+            raw.send(head.encode(), chunk * (limit // 0x8000 + 1), b"0\r\n\r\n" if ends else b"")
+            status, headers = await raw.head()
+            error = json.loads(await raw.reader.readexactly(int(headers["content-length"])))["error"]
+            assert (status, error["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
 async def test_long_answers_are_compressed_for_who_takes_that(client: httpx.AsyncClient, topic: str) -> None:
     await publish(client, topic, "x" * 5000)
     url = f"/v1/events?topic={topic}"
@@ -86,6 +101,10 @@ async def test_long_answers_are_compressed_for_who_takes_that(client: httpx.Asyn
     assert int(packed.headers["content-length"]) < 1000 < int(plain.headers["content-length"])
     assert packed.json()["data"] == plain.json()["data"]
     assert "accept-encoding" in packed.headers["vary"]
+    for length, coding in ((800, None), (1100, "gzip")):  # with what is around it, below and above 1 KiB
+        path = f"/v1/events/{(await publish(client, topic, 'x' * (length - 300)))['id']}"
+        answer = await client.get(path, headers={"accept-encoding": "br, gzip;q=0.5"})
+        assert answer.headers.get("content-encoding") == coding
 
 
 async def test_a_stream_is_never_compressed(client: httpx.AsyncClient, topic: str) -> None:
@@ -179,6 +198,25 @@ async def test_what_has_not_changed_is_not_sent_again(client: httpx.AsyncClient)
     await client.delete(path)
 
 
+async def test_a_read_is_kept_by_its_reader_alone_and_asked_about_each_time(client: httpx.AsyncClient) -> None:
+    for path in ("/v1/events", "/v1/keys"):
+        first = await client.get(path)
+        again = await client.get(path, headers={"if-none-match": first.headers["etag"]})
+        for answer in (first, again):
+            assert answer.headers["cache-control"] == "private, no-cache"
+            assert {"accept", "accept-encoding"} <= set(answer.headers["vary"].split(", "))
+
+
+async def test_a_list_has_another_state_when_only_its_pages_have(client: httpx.AsyncClient, topic: str) -> None:
+    tags: list[str] = []
+    for n in range(2):
+        await publish(client, topic, n)
+        answer = await client.get("/v1/events", params={"topic": topic, "limit": 1, "fields": "type"})
+        assert answer.json()["data"] == [{"type": "test.event"}]
+        tags.append(answer.headers["etag"])
+    assert tags[0] != tags[1]
+
+
 async def test_a_change_or_a_deletion_of_another_state_than_was_read_is_refused(client: httpx.AsyncClient) -> None:
     path = f"/v1/endpoints/{(await endpoint(client))['id']}"
     read = (await client.get(path)).headers["etag"]
@@ -259,123 +297,3 @@ async def test_fields_choose_what_is_sent_and_leave_it_as_it_is(client: httpx.As
 async def test_fields_that_are_none_are_refused(client: httpx.AsyncClient, fields: str) -> None:
     response = await client.get("/v1/events", params={"fields": fields})
     assert (response.status_code, response.json()["error"]["details"][0]["field"]) == (400, "fields")
-
-
-# -- versions ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        ("/v1/events", {}),
-        ("/v1/events", {"api-version": "1"}),
-        ("/v1/events?version=1", {}),
-        ("/events", {"api-version": "1"}),
-        ("/events?version=1&limit=3", {}),
-        ("/events?version=v1", {"api-version": "1"}),
-    ],
-)
-async def test_a_version_is_chosen_by_path_header_or_query(
-    client: httpx.AsyncClient, path: str, headers: dict[str, str]
-) -> None:
-    response = await client.get(path, headers=headers)
-    assert (response.status_code, response.headers["api-version"]) == (200, "1")
-    assert "deprecation" not in response.headers
-
-
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        ("/v2/events", {}),
-        ("/v0/health/live", {}),
-        ("/events", {"api-version": "2026-01-01"}),
-        ("/v1/events", {"api-version": "2"}),
-        ("/v1/events?version=2", {}),
-        ("/events?version=", {}),
-    ],
-)
-async def test_a_version_that_does_not_exist_is_refused(
-    client: httpx.AsyncClient, path: str, headers: dict[str, str]
-) -> None:
-    response = await client.get(path, headers=headers)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "VERSION_UNKNOWN")
-    assert "1" in response.json()["error"]["message"]
-
-
-async def test_what_has_no_version_takes_none(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/health/live", headers={"api-version": "7"})).status_code == 200
-    assert (await client.get("/events")).status_code == 404
-
-
-@pytest.fixture(scope="module")
-def retired(hub: Hub) -> Iterator[str]:
-    """The URL of a web process of the future (see tests/support/future.py)."""
-    port = free_port()
-    arguments = ["uvicorn", "--factory", "tests.support.future:asgi", "--host", "127.0.0.1", "--port", str(port)]
-    process = HubProcess(arguments, hub.environment)
-    url = f"http://127.0.0.1:{port}"
-    until(lambda: answers(f"{url}/health/live"), "the process serves")
-    yield url
-    process.close()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
-def test_a_retired_version_says_so_and_when_it_ends(retired: str) -> None:
-    for path, headers in (("/v1/events", {}), ("/events", {"api-version": "1"})):
-        response = httpx.get(retired + path, headers={**auth(), **headers})
-        assert response.status_code == 200
-        assert response.headers["deprecation"] == "@1767225600"
-        assert response.headers["sunset"] == "Fri, 01 Jan 2100 00:00:00 GMT"
-        assert 'rel="deprecation"' in response.headers["link"]
-        assert '</v2>; rel="successor-version"' in response.headers["link"]
-
-
-def test_a_version_that_has_ended_is_gone(retired: str) -> None:
-    response = httpx.get(f"{retired}/v0/events")
-    assert (response.status_code, response.json()["error"]["code"]) == (410, "VERSION_GONE")
-    assert "version 1" in response.json()["error"]["message"]
-
-
-# -- other origins -----------------------------------------------------------------------------------------------------
-
-
-async def test_a_page_of_a_listed_origin_may_ask_and_read_what_it_needs() -> None:
-    with Hub(HUB_CORS_ORIGINS="https://app.example") as running:
-        origin = {"origin": "https://app.example"}
-        async with httpx.AsyncClient(base_url=running.url()) as client:
-            asked = await client.options(
-                "/v1/endpoints/ep_1",
-                headers={**origin, "access-control-request-method": "PATCH",
-                         "access-control-request-headers": "authorization,if-match,content-type"},
-            )  # fmt: skip
-            assert asked.status_code == 200
-            assert "PATCH" in asked.headers["access-control-allow-methods"]
-            read = await client.get("/v1/events", headers={**auth(), **origin})
-            assert read.headers["access-control-allow-origin"] == "https://app.example"
-            assert "ETag" in read.headers["access-control-expose-headers"]
-            for version in ("/v2/events", "/v1/events/x"):
-                refused = await client.get(version, headers={**auth(), **origin})
-                assert refused.headers["access-control-allow-origin"] == "https://app.example"
-            foreign = await client.get("/v1/events", headers={**auth(), "origin": "https://evil.example"})
-            assert "access-control-allow-origin" not in foreign.headers
-            asked = await client.options(
-                "/v1/endpoints/ep_1",
-                headers={"origin": "https://evil.example", "access-control-request-method": "TRACE",
-                         "access-control-request-headers": "authorization,x-odd"},
-            )  # fmt: skip
-            error = asked.json()["error"]
-            assert (asked.status_code, error["code"]) == (400, "VALIDATION_FAILED")
-            assert {fault["field"]: fault["message"].split()[0] for fault in error["details"]} == {
-                "Origin": "'https://evil.example'",
-                "Access-Control-Request-Method": "'TRACE'",
-                "Access-Control-Request-Headers": "'x-odd'",
-            }
-            assert "access-control-allow-origin" not in asked.headers
-            assert asked.headers["x-content-type-options"] == "nosniff"
-            assert asked.headers["x-request-id"] == asked.json()["meta"]["request_id"]

@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from hub.app import OPERATIONS
 from tests.support.hub import Hub, token
 
 _numbers = itertools.count(1)
@@ -106,6 +107,78 @@ async def test_a_key_that_comes_with_another_request_is_refused(
     assert again.headers["idempotency-replay"] == "true"
     listed = await client.get("/v1/events", params={"topic": f"{topic}.**"})
     assert listed.json()["data"] == []
+
+
+JSON = {"content-type": "application/json"}
+CLOUD_EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order.created"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (JSON, {"content-type": "application/json; charset=utf-8"}),
+        (JSON, {**JSON, **CLOUD_EVENT}),
+        ({**JSON, **CLOUD_EVENT}, {**JSON, **CLOUD_EVENT, "ce-type": "order.paid"}),
+    ],
+)
+async def test_what_says_how_to_read_a_body_is_a_part_of_the_request(
+    client: httpx.AsyncClient, key: dict[str, str], topic: str, first: dict[str, str], then: dict[str, str]
+) -> None:
+    body = f'{{"topic":"{topic}","type":"a.b","data":1}}'.encode()  # an event, or the data of one
+    for headers, status in ((first, 202), (then, 422), (first, 202)):
+        answer = await client.post("/v1/events", content=body, headers={**headers, **key})
+        assert answer.status_code == status, answer.text
+
+
+async def test_a_condition_is_a_part_of_the_request(client: httpx.AsyncClient, key: dict[str, str]) -> None:
+    path = f"/v1/endpoints/{(await client.post('/v1/endpoints', json=ENDPOINT)).json()['data']['id']}"
+    tag = (await client.get(path)).headers["etag"]
+    for condition, status in (({"if-match": tag}, 200), ({"if-match": '"other"'}, 422), ({}, 422)):
+        answer = await client.patch(path, json={"description": "one"}, headers={**key, **condition})
+        assert answer.status_code == status
+    await client.delete(path)
+
+
+async def test_a_retry_may_come_with_another_api_key_of_the_app(
+    client: httpx.AsyncClient, hub: Hub, key: dict[str, str]
+) -> None:
+    body = {"scopes": ["events:read"], "name": "made-by-either"}
+    second = (await client.post("/v1/keys", json={"role": "admin"})).json()["data"]["key"]
+    first = await client.post("/v1/keys", json=body, headers=key)
+    async with hub.client(1, second) as rotated:
+        again = await rotated.post("/v1/keys", json=body, headers=key)
+    assert again.headers["idempotency-replay"] == "true"
+    assert again.content == first.content
+
+
+async def test_a_refusal_that_a_retry_can_mend_is_not_kept(
+    client: httpx.AsyncClient, hub: Hub, key: dict[str, str]
+) -> None:
+    app = f"mended-by-{key['idempotency-key']}"
+    admin = (await client.post("/v1/keys", json={"app": app, "role": "admin"})).json()["data"]["key"]
+    async with hub.client(key=admin) as own:
+        asked = {"user": "ann", "subscribe": ["a.*"]}
+        refused = await own.post("/v1/tokens", json=asked, headers=key)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "CONFLICT")
+        await own.post(f"/v1/apps/{app}/signing-keys", json={})
+        made = await own.post("/v1/tokens", json=asked, headers=key)
+        assert made.status_code == 201, made.text
+        assert "idempotency-replay" not in made.headers
+
+
+async def test_a_failure_of_the_hub_is_not_kept(client: httpx.AsyncClient, key: dict[str, str]) -> None:
+    body = {"url": "https://partner.example/hook", "handshake": True, "format": "cloudevents-binary"}
+    for _ in range(2):  # there is no HUB_PUBLIC_URL
+        failed = await client.post("/v1/endpoints", json=body, headers=key)
+        assert failed.status_code == 501, failed.text
+        assert "idempotency-replay" not in failed.headers
+
+
+def test_every_post_and_patch_takes_a_key_but_those_of_oauth() -> None:
+    keyed = {f"{one.method} {one.path}" for one in OPERATIONS if one.keyed}
+    changing = {f"{one.method} {one.path}" for one in OPERATIONS if one.method in ("POST", "PATCH")}
+    assert {path for path in changing - keyed if "/oauth/" not in path and "/handshakes/" not in path} == set()
+    assert keyed <= changing
 
 
 async def test_ephemeral_events_are_not_sent_again(client: httpx.AsyncClient, key: dict[str, str], topic: str) -> None:

@@ -1,5 +1,7 @@
 """Requests with an Idempotency-Key in the store: one runs, others wait or get its answer, a retry makes the same."""
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -50,6 +52,16 @@ async def test_while_one_runs_the_others_are_told_to_wait(requests: Requests) ->
             await run(requests, CLAIM, None)
     assert caught.value.retry_after in range(1, 11)
     assert isinstance(await run(requests, CLAIM, ANSWER), Run)  # without an answer, the next one runs
+
+
+async def test_a_request_is_held_for_as_long_as_it_runs(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.store.requests.HOLD", 0.3)
+    async with requests.begin(CLAIM):
+        until = time.monotonic() + 3 * 0.3
+        while time.monotonic() < until:
+            with pytest.raises(RequestInProgress):
+                await run(requests, CLAIM, None)
+            await asyncio.sleep(0.02)
 
 
 async def test_a_failure_frees_the_request(requests: Requests) -> None:

@@ -1,7 +1,9 @@
-"""Examples of what operations answer, for the OpenAPI document: one for each type, by the name of its class."""
+"""Examples for the OpenAPI document: one for each type that an operation answers, by its class's name; and errors."""
 
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
+
+from hub.core.errors import HubError
 
 Json: TypeAlias = dict[str, Any]
 _EVENT_ID: Final = "evt_01a21316db207da99d3caf1a0264cf87"
@@ -152,3 +154,23 @@ def envelope(answer: Any, properties: Sequence[str], *, is_list: bool) -> Json:
     data = data_of(answer)
     members = {"success": True, "data": [data] if is_list else data, "pagination": _PAGE, "meta": META}
     return {name: members[name] for name in properties}
+
+
+def failure(error: type[HubError]) -> Json:
+    """An example of an error's envelope."""
+    told: Json = {
+        "code": error.code,
+        "message": error.title,
+        "details": [],
+        "hint": error.mend,
+        "docs": f"/docs/errors/{error.code}",
+    }
+    return {"success": False, "error": told, "meta": META}
+
+
+def problem(error: type[HubError]) -> Json:
+    """The same error as problem details (RFC 9457)."""
+    told = failure(error)["error"]
+    same = {name: told[name] for name in ("code", "details", "hint")}
+    return {"type": told["docs"], "title": error.title, "status": error.status, "detail": told["message"], **same,
+            "request_id": _REQUEST_ID}  # fmt: skip

@@ -12,11 +12,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hub.core.errors import Forbidden, Unauthenticated
+from hub.core.errors import Forbidden, Invalid, Unauthenticated
 from hub.store.api_keys import ApiKey
 from hub.store.grants import Issued
 from hub.web.accept import JSON, PROBLEM
 from hub.web.auth import CLIENT
+from hub.web.examples import problem
 from hub.web.http import content_type
 from hub.web.operation import Body, Call, Operation
 
@@ -164,7 +165,7 @@ def _refusal(*codes: str) -> dict[str, Any]:
     shapes = [{"type": "object", "required": list(fields), "properties": fields} for fields in (own, hubs)]
     content = {
         JSON: {"schema": {"oneOf": shapes}, "example": {"error": codes[0], "error_description": "why, in words"}},
-        PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}},
+        PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem(Invalid)},
     }
     return {"description": "Refused (RFC 6749, section 5.2).", "content": content}
 

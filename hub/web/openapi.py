@@ -9,15 +9,19 @@ import msgspec
 from hub import VERSION
 from hub.core.errors import (
     Forbidden,
+    HeadersTooLarge,
     HubError,
     Invalid,
     InvalidJson,
     KeysUnavailable,
+    MethodNotAllowed,
     NotAcceptable,
+    NotHttp,
     Overloaded,
     PayloadTooLarge,
     PreconditionFailed,
     RateLimited,
+    RequestLate,
     StoreUnavailable,
     Unauthenticated,
     UnsupportedMediaType,
@@ -30,6 +34,7 @@ from hub.web.auth import OPEN
 from hub.web.document_parts import HEADERS, PARAMETERS, SECURITY, SentEvent, webhooks
 from hub.web.error_pages import all_errors
 from hub.web.http import ErrorBody, Problem
+from hub.web.limiting import UNLIMITED
 from hub.web.operation import KEYED_ERRORS, Operation
 
 Json: TypeAlias = dict[str, Any]
@@ -38,6 +43,12 @@ REF: Final = "#/components/schemas/{name}"
 _ALWAYS: Final = (
     Invalid, VersionUnknown, RateLimited, NotAcceptable, VersionGone, HubError, StoreUnavailable, Overloaded,
 )  # fmt: skip
+_UNASKED: Final = (HeadersTooLarge, MethodNotAllowed, NotHttp, RequestLate)
+"""What is answered before any operation, whatever the path."""
+_LIMITS: Final = (
+    "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+)  # fmt: skip
+_VERSION: Final = ("API-Version", "Deprecation", "Sunset", "Link")
 _PLACEHOLDER: Final = re.compile(r"{([a-z_]+)(?::[a-z]+)?}")
 _SMALL: Final = {"a", "an", "the", "is", "can", "of", "what", "who", "to", "s", "in", "for", "by", "it"}
 
@@ -177,8 +188,8 @@ def _body(operation: Operation, types: _Types) -> Json:
 def _responses(operation: Operation, operations: Sequence[Operation], types: _Types) -> Json:
     found: Json = {str(operation.status): _success(operation, operations, types)}
     if operation.is_read:
-        kept = ("X-Request-ID", "ETag")
-        found["304"] = {"description": "Not changed since the ETag that was sent.", "headers": _headers(*kept)}
+        kept = _headers(*_carried(operation), "ETag")
+        found["304"] = {"description": "Not changed since the ETag that was sent.", "headers": kept}
     for status, errors in sorted(by_status(operation).items()):
         found[str(status)] = {"$ref": f"#/components/responses/{_name(errors)}"}
     found.update(operation.more_answers)
@@ -212,7 +223,7 @@ def errors_of(operation: Operation) -> list[type[HubError]]:
 
 
 def _success(operation: Operation, operations: Sequence[Operation], types: _Types) -> Json:
-    names = ["X-Request-ID", *(["ETag"] if operation.is_read else []), *(["API-Version"] if operation.keyed else [])]
+    names = [*_carried(operation), *(["ETag"] if operation.is_read else [])]
     names += ["Idempotency-Replay"] if operation.keyed else []
     made: Json = {"description": operation.summary + ".", "headers": _headers(*names)}
     if operation.media is not None:
@@ -225,6 +236,12 @@ def _success(operation: Operation, operations: Sequence[Operation], types: _Type
         made["content"] = {JSON: {"schema": schema, "example": example}}
         made["links"] = dict(_links(operation, operations))
     return made
+
+
+def _carried(operation: Operation) -> tuple[str, ...]:
+    """The headers of whatever the operation answers."""
+    version = _VERSION if operation.path.startswith("/v") else ()
+    return ("X-Request-ID", *version, *(() if operation.path in UNLIMITED else _LIMITS))
 
 
 def _shown(operation: Operation) -> Json:
@@ -260,8 +277,8 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> Iterable[tu
 
 
 def _failures(operations: Sequence[Operation]) -> Json:
-    """Every set of errors of one status that some operation can answer."""
-    found: Json = {}
+    """Every set of errors of one status that some operation can answer, and what is answered before any."""
+    found: Json = {error.code: _failure([error]) for error in _UNASKED}
     for operation in operations:
         for errors in by_status(operation).values():
             found[_name(errors)] = _failure(errors)
@@ -275,7 +292,8 @@ def _name(errors: list[type[HubError]]) -> str:
 def _failure(errors: list[type[HubError]]) -> Json:
     status, waits = errors[0].status, errors[0].retry_after is not None
     names = ["X-Request-ID", *(["Retry-After"] if waits else []), *(["WWW-Authenticate"] if status == 401 else [])]
-    names += ["RateLimit", "RateLimit-Policy"] if status == 429 else []
+    names += ["Allow"] if status == 405 else []
+    names += [] if errors[0] in _UNASKED else [*_VERSION, *_LIMITS]
     codes = [error.code for error in errors]
     return {
         "description": "\n".join(
@@ -285,11 +303,11 @@ def _failure(errors: list[type[HubError]]) -> Json:
         "content": {
             JSON: {
                 "schema": _error_envelope(codes),
-                "examples": {one.code: {"value": _example(one)} for one in errors},
+                "examples": {one.code: {"value": examples.failure(one)} for one in errors},
             },
             PROBLEM: {
                 "schema": {"$ref": REF.format(name="Problem")},
-                "examples": {one.code: {"value": _problem(one)} for one in errors},
+                "examples": {one.code: {"value": examples.problem(one)} for one in errors},
             },
         },
     }
@@ -299,25 +317,6 @@ def _error_envelope(codes: list[str]) -> Json:
     error = {"allOf": [{"$ref": REF.format(name="ErrorBody")}, {"properties": {"code": {"enum": codes}}}]}
     properties: Json = {"success": {"const": False}, "error": error, "meta": {"$ref": REF.format(name="Meta")}}
     return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _example(error: type[HubError]) -> Json:
-    told: Json = {
-        "code": error.code,
-        "message": error.title,
-        "details": [],
-        "hint": error.mend,
-        "docs": f"/docs/errors/{error.code}",
-    }
-    return {"success": False, "error": told, "meta": examples.META}
-
-
-def _problem(error: type[HubError]) -> Json:
-    """The same error as problem details."""
-    told = _example(error)["error"]
-    same = {name: told[name] for name in ("code", "details", "hint")}
-    return {"type": told["docs"], "title": error.title, "status": error.status, "detail": told["message"], **same,
-            "request_id": examples.META["request_id"]}  # fmt: skip
 
 
 def _codes() -> Json:

@@ -67,11 +67,11 @@ class Valve:
         self._lateness += lag * span
         self._progress += self.busy * span
         if self._span >= _PERIOD:
-            self._judge(max(self._lateness / self._span / self._lag, self._waiting()), now)
+            self._judge(max(self._lateness / self._span / self._lag, self._slowness()), now)
             self._span = self._lateness = self._progress = 0.0
             self._done = 0
 
-    def _waiting(self) -> float:
+    def _slowness(self) -> float:
         """How long requests take, as a multiple of what they may: what is in progress ÷ what leaves (Little's law)."""
         if self._wait is None:
             return 0.0

@@ -1,33 +1,34 @@
 """Load shedding: what a web process does when more requests come than it can serve.
 
-What can't be served is refused at the door, before it costs anything but the parsing of its head: 503 `OVERLOADED`
-with a `Retry-After` that differs from answer to answer. Health and metrics always pass. Refusing costs too, so there is
-a budget for it; whoever comes beyond that stands in line, unread, and is looked at again a moment later.
+What can't be served at once stands in line at the door, which costs no more than a look at its head, and comes in when
+something else is done. Who has stood for too long is refused: 503 `OVERLOADED`, with a `Retry-After` that differs from
+answer to answer. Refusing costs too, so there is a budget for it. Health and metrics always pass.
 """
 
 import asyncio
 import random
 import time
-from collections import deque
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import httptools
 
 from hub import metrics
 from hub.core.errors import Overloaded
 from hub.core.event import now_text
-from hub.core.valve import Valve
 from hub.telemetry import logger
 from hub.web.exchange import join
 from hub.web.http import SECURITY, ErrorBody, encode, now_ms
+from hub.web.line import Line
 
 TICK: Final = 0.025
 REFUSALS: Final = 60
 """That are answered per tick: 2,400 a second, which leaves most of a core to what is let in."""
-WAIT: Final = 5.0
+LONGEST: Final = 1.0
+"""Seconds in line."""
+WAIT: Final = 2.0
 """How long a request may take for those before it, as a multiple of how late the loop may run."""
 SHED_AFTER: Final = 0.5
-"""Seconds that the loop must have been late before requests are refused."""
+"""Seconds that the loop must have been late before requests have to wait."""
 LIVE_SHED_AFTER: Final = 3.0
 """The same for live connections: when a balancer goes down all come back at once, and each costs but once."""
 NEVER_SHED: Final = (b"/health/live", b"/health/ready", b"/metrics")
@@ -41,12 +42,6 @@ _HEAD: Final = (
     b"x-request-id: req_%b%08x\r\n%b%b\r\n%b"
 )
 _SAME: Final = join(SECURITY)
-
-
-class Waiting(Protocol):
-    """A connection that stands in line, unread."""
-
-    def look_again(self) -> None: ...
 
 
 class _Peek:
@@ -72,7 +67,7 @@ class _Peek:
 
 
 class Turned(NamedTuple):
-    """Whole requests that are to be refused: how many, whether for a live connection, and whether theirs goes on."""
+    """Whole requests that wait, and may be refused: how many, whether for a live connection, and whether it goes on."""
 
     requests: int
     live: bool
@@ -80,28 +75,30 @@ class Turned(NamedTuple):
 
 
 class Door:
-    """One process's admission. `target` is how late its event loop may run, in seconds; None refuses nobody."""
+    """One process's admission. `target` is how late its event loop may run, in seconds; None refuses nobody.
+
+    `longest` is how long one may stand in line, in seconds.
+    """
 
     def __init__(self, target: float | None) -> None:
         self._target = target
-        self.requests = Valve(target or 1.0, SHED_AFTER, WAIT * (target or 1.0))
-        self.connects = Valve(target or 1.0, LIVE_SHED_AFTER)
-        self._line: deque[Waiting] = deque()
-        self._left = REFUSALS
+        self.longest = LONGEST
+        self.requests = Line(target or 1.0, SHED_AFTER, WAIT * (target or 1.0))
+        self.connects = Line(target or 1.0, LIVE_SHED_AFTER)
         self._refused = {False: 0, True: 0}
         self._cheaply = 0
         self._unlogged = 0
         self._log_at = 0.0
         self._renew()
 
-    def valve(self, path: bytes) -> Valve | None:
+    def line(self, path: bytes) -> Line | None:
         """What counts a request to this path; None for what always passes."""
         if path in NEVER_SHED:
             return None
         return self.connects if path in _LIVE else self.requests
 
-    def turns_away(self, data: bytes) -> Turned | None:
-        """What to refuse of a read that begins with a request; None where some of it may pass, or must be read in full.
+    def keeps_out(self, data: bytes) -> Turned | None:
+        """What has to wait of a read that begins with a request; None where some of it may pass, or be read in full.
 
         It holds whole requests then, and nothing else.
         """
@@ -121,24 +118,11 @@ class Door:
         if not whole or b"HEAD /" in data or (peek.complete > 1 and any(path in data for path in NEVER_SHED)):
             return None
         path = peek.url.partition(b"?")[0]
-        valve = self.valve(path)
-        if valve is None or not valve.is_full:
+        line = self.line(path)
+        if line is None or not line.is_closed:
             return None
-        live = valve is self.connects
+        live = line is self.connects
         return Turned(peek.complete, live, keeps=peek.keeps and not upgrades)
-
-    def may_answer(self) -> bool:
-        """Whether there is budget for another refusal now; who gets none stands in line."""
-        self._left -= 1
-        return self._left >= 0
-
-    @property
-    def in_line(self) -> int:
-        return len(self._line)
-
-    def stand_in_line(self, who: Waiting) -> None:
-        """Look at a connection again when there is budget."""
-        self._line.append(who)
 
     def count(self, count: int, live: bool) -> None:
         """Count what was refused."""
@@ -182,14 +166,13 @@ class Door:
         if self._target is not None:
             self.requests.observe(lag, now)
             self.connects.observe(lag, now)
-        if self._unlogged or self._line:
+        if self._unlogged or self.requests or self.connects:
             self._renew()
             self._tell(lag, now)
-        self._left = int(REFUSALS * (1 + min(lag, 1.0) / TICK))  # a late tick stands for those that it missed
-        for _ in range(len(self._line)):
-            if self._left <= 0:
-                break
-            self._line.popleft().look_again()
+        left = int(REFUSALS * (1 + min(lag, 1.0) / TICK))  # a late tick stands for those that it missed
+        for line in (self.connects, self.requests):
+            line.admit()
+            left -= line.turn_away(now - self.longest, left)
 
     def _tell(self, lag: float, now: float) -> None:
         for live, count in self._refused.items():
@@ -201,6 +184,7 @@ class Door:
             self._cheaply = 0
         if self._unlogged and now >= self._log_at:
             logger().warning("requests_refused", count=self._unlogged, in_progress=self.requests.busy,
-                             connecting=self.connects.busy, lag_ms=round(lag * 1000))  # fmt: skip
+                             connecting=self.connects.busy, in_line=len(self.requests) + len(self.connects),
+                             lag_ms=round(lag * 1000))  # fmt: skip
             self._unlogged = 0
             self._log_at = now + 1.0

@@ -6,15 +6,16 @@ They keep uvicorn's parsing and ASGI contract; after the handshake a live connec
 import asyncio
 import base64
 import sys
+import time
 from typing import Any, Final, cast
 
 from httptools import HttpParserUpgrade
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hub.core.errors import HeadersTooLarge, HubError, NotHttp, UpgradeRequired
-from hub.core.valve import Valve
 from hub.web.context import Context
 from hub.web.door import REFUSED, Turned
+from hub.web.line import Line
 from hub.web.patience import PatientHttp
 from hub.web.slim import Conversation, SlimStream, SlimWebSocket
 from hub.web.unasked import refusal
@@ -26,12 +27,12 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket (RFC 6455) until its handshake is done."""
 
     _early = b""
-    _valve: Valve | None = None
+    _line: Line | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._valve = cast("Context", self.app_state["context"]).door.connects
-        self._valve.enter()
+        self._line = cast("Context", self.app_state["context"]).door.connects
+        self._line.enter()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
@@ -39,9 +40,9 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
 
     def _leave(self) -> None:
         """The handshake is over: what follows is no request in progress."""
-        if self._valve is not None:
-            self._valve.leave()
-            self._valve = None
+        if self._line is not None:
+            line, self._line = self._line, None
+            line.leave()
 
     def handle_connect(self, event: Any) -> None:
         if event.headers.get_all("Sec-WebSocket-Version") != ["13"]:
@@ -118,9 +119,9 @@ class _HandedOver:
 class LiveHttp(PatientHttp):
     """HTTP/1.1, until a response begins that never ends (server-sent events); see web.door for what it refuses."""
 
-    _valve: Valve | None = None
+    _line: Line | None = None
     """What counts the request in progress."""
-    _held = b""
+    _held: tuple[bytes, Turned] | None = None
     """What a connection in line has sent."""
     _behind: int | None = None
     """Where, in the bytes that came with a handshake's end, those behind it begin."""
@@ -134,61 +135,72 @@ class LiveHttp(PatientHttp):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if (self._door.requests.is_full or self._door.connects.is_full) and self._is_refused(data):
-            return
+        if not ((self._door.requests.is_closed or self._door.connects.is_closed) and self._has_to_wait(data)):
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         super().data_received(data)
         if self._behind is not None and self._behind < len(data):  # uvicorn would forget them
             cast("LiveWebSocket", self.transport.get_protocol()).data_received(data[self._behind :])
 
-    def _is_refused(self, data: bytes) -> bool:
+    def _has_to_wait(self, data: bytes) -> bool:
         if self._head_bytes or self._awaited == "body" or not self._idle:
             return False  # amid a request; it was let in, or is told in full
-        turned = self._door.turns_away(data)
+        turned = self._door.keeps_out(data)
         if turned is None:
             return False
         self._unset_keepalive_if_required()
-        if not self._door.may_answer():
-            self._awaited = None
-            self._held = data
-            self.flow.pause_reading()
-            self._door.stand_in_line(self)
-        elif self.flow.write_paused:  # who asks on and on and reads no answer
-            self.transport.abort()
-        else:
-            self._await_head()
-            self.transport.write(self._door.answer(turned))
-            if not turned.keeps:
-                self.transport.close()
+        self._awaited = None
+        self._held = data, turned
+        self.flow.pause_reading()
+        (self._door.connects if turned.live else self._door.requests).stand(self, time.monotonic())
         return True
 
-    def look_again(self) -> None:
-        """Judge what was held once more, now that there is budget or even room."""
-        data, self._held = self._held, b""
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            self._await_head()
-            self.data_received(data)
+    def come_in(self) -> None:
+        """There is room now for what was held."""
+        if (held := self._go_on()) is not None:
+            self._take(held[0])
+
+    def turn_away(self) -> None:
+        """What was held has waited for too long."""
+        if (held := self._go_on()) is None:
+            return
+        if self.flow.write_paused:  # who asks on and on and reads no answer
+            self.transport.abort()
+            return
+        self.transport.write(self._door.answer(held[1]))
+        if not held[1].keeps:
+            self.transport.close()
+
+    def _go_on(self) -> tuple[bytes, Turned] | None:
+        """What was held, unless the client has gone."""
+        held, self._held = self._held, None
+        if self.transport.is_closing():
+            return None
+        self.flow.resume_reading()
+        self._await_head()
+        return held
 
     def leave(self) -> None:
         """The request is no longer in progress: it ended, or only waits from now on."""
-        if self._valve is not None:
-            self._valve.leave()
-            self._valve = None
+        if self._line is not None:
+            line, self._line = self._line, None
+            line.leave()
 
     def on_headers_complete(self) -> None:
         before = self.cycle
         super().on_headers_complete()
-        if self.cycle is before or self._valve is not None:  # a handshake; or one behind another, which run in turn
+        if self.cycle is before or self._line is not None:  # a handshake; or one behind another, which run in turn
             return
-        valve = self._door.valve(self.scope["raw_path"])
-        if valve is None:
+        line = self._door.line(self.scope["raw_path"])
+        if line is None:
             return
-        if valve.is_full:
+        if line.is_full:
             cast("dict[str, dict[str, Any]]", self.scope)["state"][REFUSED] = True
-            self._door.count(1, valve is self._door.connects)
+            self._door.count(1, line is self._door.connects)
         else:
-            valve.enter()
-            self._valve = valve
+            line.enter()
+            self._line = line
 
     def on_response_complete(self) -> None:
         is_last = not self.pipeline

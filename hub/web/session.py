@@ -224,15 +224,15 @@ class Session:
         self._principal.require_publish(built.topic)
         if self._resources.catalogue.has(self._principal.app):
             await check_types(self._resources, self._principal.app, [item])
-        valve = self._resources.door.requests
-        if valve.is_full:
+        line = self._resources.door.requests
+        if line.is_full:
             self._resources.door.count(1, live=False)
             raise Overloaded.now()
-        valve.enter()
+        line.enter()
         try:
             (done,) = await publish_all(self._resources, self._principal.app, [built], self._request_id)
         finally:
-            valve.leave()
+            line.leave()
         self._answer("ack", message.ref, id=done.id, cursor=done.cursor, duplicate=done.duplicate or None)
 
     async def _authenticate(self, message: Authenticate) -> None:

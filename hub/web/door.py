@@ -24,7 +24,9 @@ TICK: Final = 0.025
 REFUSALS: Final = 60
 """That are answered per tick: 2,400 a second, which leaves most of a core to what is let in."""
 LONGEST: Final = 1.0
-"""Seconds in line."""
+"""Seconds that a request may stand in line."""
+LIVE_LONGEST: Final = 5.0
+"""The same for live connections: a browser's EventSource doesn't come back by itself from a refusal."""
 WAIT: Final = 2.0
 """How long a request may take for those before it, as a multiple of how late the loop may run."""
 SHED_AFTER: Final = 0.5
@@ -75,16 +77,12 @@ class Turned(NamedTuple):
 
 
 class Door:
-    """One process's admission. `target` is how late its event loop may run, in seconds; None refuses nobody.
-
-    `longest` is how long one may stand in line, in seconds.
-    """
+    """One process's admission. `target` is how late its event loop may run, in seconds; None refuses nobody."""
 
     def __init__(self, target: float | None) -> None:
         self._target = target
-        self.longest = LONGEST
-        self.requests = Line(target or 1.0, SHED_AFTER, WAIT * (target or 1.0))
-        self.connects = Line(target or 1.0, LIVE_SHED_AFTER)
+        self.requests = Line(target or 1.0, SHED_AFTER, LONGEST, WAIT * (target or 1.0))
+        self.connects = Line(target or 1.0, LIVE_SHED_AFTER, LIVE_LONGEST)
         self._refused = {False: 0, True: 0}
         self._cheaply = 0
         self._unlogged = 0
@@ -172,7 +170,7 @@ class Door:
         left = int(REFUSALS * (1 + min(lag, 1.0) / TICK))  # a late tick stands for those that it missed
         for line in (self.connects, self.requests):
             line.admit()
-            left -= line.turn_away(now - self.longest, left)
+            left -= line.turn_away(now, left)
 
     def _tell(self, lag: float, now: float) -> None:
         for live, count in self._refused.items():

@@ -15,12 +15,16 @@ class Waiting(Protocol):
 
 
 class Line(Valve):
-    """A valve, and who stands before it: they come in in their order, and nobody overtakes them."""
+    """A valve, and who stands before it: they come in in their order, and nobody overtakes them.
 
-    __slots__ = ("_waiting",)
+    `longest` is how many seconds one may stand.
+    """
 
-    def __init__(self, lag: float, patience: float, wait: float | None = None) -> None:
+    __slots__ = ("_waiting", "longest")
+
+    def __init__(self, lag: float, patience: float, longest: float, wait: float | None = None) -> None:
         super().__init__(lag, patience, wait)
+        self.longest = longest
         self._waiting: deque[tuple[Waiting, float]] = deque()
 
     def __len__(self) -> int:
@@ -43,10 +47,10 @@ class Line(Valve):
         while self._waiting and not self.is_full:
             self._waiting.popleft()[0].come_in()
 
-    def turn_away(self, before: float, most: int) -> int:
-        """Refuse up to `most` of those who have stood since `before`; returns how many."""
+    def turn_away(self, now: float, most: int) -> int:
+        """Refuse up to `most` of those who have stood for too long; returns how many."""
         count = 0
-        while count < most and self._waiting and self._waiting[0][1] <= before:
+        while count < most and self._waiting and self._waiting[0][1] <= now - self.longest:
             self._waiting.popleft()[0].turn_away()
             count += 1
         return count

@@ -56,7 +56,7 @@ class Inside:
         self.door: Door
 
     def close(self, longest: float = 0.0) -> None:
-        self.door.longest = longest
+        self.door.requests.longest = self.door.connects.longest = longest
         self.door.requests.limit = self.door.connects.limit = 0
 
     def open(self, limit: int = NO_LIMIT) -> None:

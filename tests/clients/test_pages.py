@@ -144,10 +144,41 @@ async def test_a_tenant_looks_after_its_endpoint_in_the_portal(
         await form.get_by_role("button", name="Save").click()
         await expect(form.get_by_role("alert")).to_contain_text("10.0.0.1")
         await page.keyboard.press("Escape")
+        await shape(page, {"Filter": "data.total > `1`", "Transform": "{sum: data.total, html: data.text}",
+                           "Headers": f"X-Team: blue\n\nX-Odd: {HOSTILE}", "At once": "3", "Backlog": "7"})  # fmt: skip
+        await expect(page.locator("code", has_text="data.total > `1`")).to_be_visible()
+        kept = (await client.get(at)).json()["data"]
+        assert (kept["filter"], kept["headers"]) == ("data.total > `1`", {"X-Team": "blue", "X-Odd": HOSTILE})
+        assert (kept["format"], kept["max_in_flight"], kept["max_backlog"]) == ("cloudevents-binary", 3, 7)
+        assert kept["types"] == ["portal.*"]
+        await page.get_by_role("button", name="Edit").click()
+        await expect(form.get_by_label("Headers")).to_have_value(f"X-Team: blue\nX-Odd: {HOSTILE}")
+        await form.get_by_label("Headers").fill("no colon")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form.get_by_role("alert")).to_contain_text("one per line")
+        await form.get_by_label("Headers").fill("")
+        await form.get_by_label("Filter").fill("")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form).to_have_count(0)
+        kept = (await client.get(at)).json()["data"]
+        assert (kept["filter"], kept["headers"], kept["handshake"]) == (None, {}, False)
         await page.get_by_role("button", name="Delete").click()
         await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         await expect(page.get_by_text("No endpoint yet.")).to_be_visible()
         assert (await client.get("/v1/endpoints")).json()["data"] == []
+
+
+async def shape(page: Page, values: dict[str, str]) -> None:
+    """Fill in what the form has under "More", and save it."""
+    form = page.get_by_role("dialog")
+    await page.get_by_role("button", name="Edit").click()
+    await form.get_by_text("More", exact=True).click()
+    await assert_accessible(page)
+    for label, value in values.items():
+        await form.get_by_label(label).fill(value)
+    await form.get_by_label("Format").select_option("cloudevents-binary")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form).to_have_count(0)
 
 
 async def test_a_link_that_was_revoked_says_that_it_has_ended(

@@ -2,6 +2,32 @@
 import { block, button, cell, confirm, dialog, explain, field, make, say, status, table, when, words } from "./ui.js";
 
 const DAY = 86400;
+const FORMATS = [["standard", "The event as it was published"], ["cloudevents-structured", "CloudEvents, structured"], ["cloudevents-binary", "CloudEvents, binary"]];
+
+// What few need: closed, unless something of it is set.
+function more(one) {
+  const given = (name, none = "") => (one ? one[name] ?? none : none);
+  const lines = Object.entries(given("headers", {})).map(([name, text]) => `${name}: ${text}`).join("\n");
+  const chosen = given("format", "standard");
+  const set = given("filter") || given("transform") || lines || given("handshake") || chosen !== "standard";
+  return make("details", { class: "more", open: Boolean(set) }, make("summary", {}, "More"),
+    field("Filter", { tag: "textarea", name: "filter", class: "mono", maxlength: 2000, value: given("filter"), placeholder: "data.total > `100`" }, "JMESPath over the event: only those for which it is true"),
+    field("Transform", { tag: "textarea", name: "transform", class: "mono", maxlength: 2000, value: given("transform"), placeholder: "{order: topic, sum: data.total}" }, "JMESPath: its result is sent in place of the event"),
+    field("Headers", { tag: "textarea", name: "headers", class: "mono", value: lines, placeholder: "Authorization: Bearer …" }, "One per line, as Name: value; sent with every request"),
+    make("label", {}, "Format", make("select", { name: "format" }, FORMATS.map(([value, text]) => make("option", { value, selected: value === chosen }, text)))),
+    make("div", { class: "row" },
+      field("At once", { name: "max_in_flight", type: "number", min: 1, max: 1000, value: given("max_in_flight", 10) }, "Requests under way"),
+      field("Backlog", { name: "max_backlog", type: "number", min: 1, max: 1000000, value: given("max_backlog", 100000) }, "Owed at most; more disables it")),
+    make("label", { class: "check" }, make("input", { type: "checkbox", name: "handshake", checked: Boolean(given("handshake")) }), "Ask it first whether it agrees (CloudEvents handshake)"));
+}
+
+function headers(text) {
+  return Object.fromEntries(text.split("\n").filter((line) => line.trim()).map((line) => {
+    const [, name, value] = /^([^:]+):(.*)$/.exec(line) || [];
+    if (!name) throw new SyntaxError(`Headers are one per line, as Name: value; not ${line.trim()}`);
+    return [name.trim(), value.trim()];
+  }));
+}
 
 export function edit(call, one, done) {
   const told = make("p", { class: "small", role: "alert" });
@@ -15,16 +41,23 @@ export function edit(call, one, done) {
     make("div", { class: "row" },
       field("At most, per second", { name: "rate", type: "number", min: 1, max: 10000, value: one && one.rate_limit && one.rate_limit.period === 1 ? one.rate_limit.limit : "" }, "Empty: no limit"),
       make("label", { class: "check" }, make("input", { type: "checkbox", name: "ordered", checked: Boolean(one && one.ordered) }), "Strictly in order, per topic")),
+    more(one),
     told,
     make("div", { class: "buttons end" }, make("button", { type: "button", onclick: () => box.close() }, "Cancel"), make("button", { class: "main" }, one ? "Save" : "Create")));
   const box = dialog(one ? "Edit endpoint" : "New endpoint", form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const list = (name) => (value(name) ? words(value(name)) : null);
-    const given = { url: value("url"), description: value("description"), types: list("types"), topics: list("topics"), ordered: form.elements.ordered.checked };
+    const { ordered, handshake } = form.elements;
+    const given = {
+      url: value("url"), description: value("description"), types: list("types"), topics: list("topics"), ordered: ordered.checked, handshake: handshake.checked,
+      filter: value("filter") || null, transform: value("transform") || null, format: value("format"),
+    };
+    for (const name of ["max_in_flight", "max_backlog"]) if (value(name)) given[name] = Number(value(name));
     if (value("rate")) given.rate_limit = { limit: Number(value("rate")), period: 1 };
     else if (!one || !one.rate_limit || one.rate_limit.period === 1) given.rate_limit = null;  // others are set by API
     try {
+      given.headers = headers(value("headers"));
       const { data } = await call(one ? "PATCH" : "POST", one ? `/v1/endpoints/${one.id}` : "/v1/endpoints", given);
       box.close();
       say(one ? "Saved." : "The endpoint is there. Its secret is what your receiver verifies with.");

@@ -140,7 +140,9 @@ function top(one, read, deliveries) {
           button("Edit", () => edit(call, one, read)), button("Delete", remove, "danger"))),
       make("div", { class: "inside" },
         one.description && make("p", {}, one.description),
-        make("p", { class: "small" }, make("span", { class: "dim" }, "Gets "), filters(one), one.ordered && badge("in order per topic"), one.rate_limit && badge(`at most ${one.rate_limit.limit} per ${one.rate_limit.period} s`)),
+        make("p", { class: "small" }, make("span", { class: "dim" }, "Gets "), filters(one), one.ordered && badge("in order per topic"), one.rate_limit && badge(`at most ${one.rate_limit.limit} per ${one.rate_limit.period} s`), one.transform && badge("transformed"), one.format !== "standard" && badge(one.format)),
+        one.filter && make("p", { class: "small" }, make("span", { class: "dim" }, "Only where "), make("code", {}, one.filter)),
+        one.permission && one.permission.state !== "granted" && make("p", { class: "small" }, one.permission.reason ? `It has not agreed: ${one.permission.reason}.` : "It is asked whether it agrees."),
         one.failing_since && make("p", { class: "small" }, "Nothing has been taken since the failures began, ", when(one.failing_since), "."))),
   ];
 }

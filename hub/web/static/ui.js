@@ -88,7 +88,7 @@ export const badge = (text, kind = "") => make("span", { class: `badge ${kind}` 
 const KINDS = { succeeded: "good", exhausted: "bad", cancelled: "", pending: "warn", running: "warn", completed: "good", failed: "bad" };
 export const status = (text) => badge(text, KINDS[text]);
 
-const REASONS = { manual: "paused", failing: "disabled: only failures", gone: "disabled: answered 410", backlog: "disabled: owed too much" };
+const REASONS = { manual: "paused", failing: "disabled: only failures", gone: "disabled: answered 410", backlog: "disabled: owed too much", handshake: "waits until its target agrees" };
 export function standing(endpoint) {
   if (!endpoint.enabled) return badge(REASONS[endpoint.disabled_reason] || "disabled", endpoint.disabled_reason === "manual" ? "" : "bad");
   if (endpoint.breaker !== "closed") return badge(endpoint.breaker === "open" ? "resting after failures" : "trying again", "warn");

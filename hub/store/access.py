@@ -38,7 +38,15 @@ class Access:
 
     async def principal(self, credential: str) -> Principal:
         """Who holds this API key or access token. Raises Unauthenticated; Forbidden where their app is disabled."""
-        found = await self._principals.get(credential, lambda: self._find(credential))
+        return self._used_now(await self._principals.get(credential, lambda: self._find(credential)))
+
+    def remembered(self, credential: str) -> Principal | None:
+        """The same for one that was seen lately, without waiting; None for any other. Raises Unauthenticated."""
+        found = self._principals.remembered(credential)
+        return None if found is None else self._used_now(found)
+
+    def _used_now(self, found: Principal) -> Principal:
+        """Note its use. Raises Unauthenticated where it has ended."""
         now = time.time()
         if found.expires_at is not None and found.expires_at <= now:
             raise Unauthenticated("The credential has expired; get a new one")

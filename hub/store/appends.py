@@ -72,11 +72,22 @@ class Appends:
         return await future
 
     def _add(self, names: list[str], packed: list[_Packed], app: str, events: Sequence[Event], origin: str) -> None:
+        # All or none: what is in these lists may be others' too.
+        packed += [
+            (
+                app,
+                event.topic,
+                event.type,
+                event.id,
+                event.timestamp,
+                origin if event.traceparent is None else traced(origin, event.traceparent),
+                event.body.decode(),
+            )
+            for event in events
+        ]
         seen, index = keys.seen(self._partition, app, ""), keys.topic_index(self._partition, app, "")
         for event in events:
             names += (seen + event.id, index + event.topic)
-            own = origin if event.traceparent is None else traced(origin, event.traceparent)
-            packed.append((app, event.topic, event.type, event.id, event.timestamp, own, event.body.decode()))
 
     def _args(self, packed: list[_Packed], fingerprint: str) -> list[Arg]:
         return [self._retention, fingerprint, _pack(packed)]
@@ -84,8 +95,11 @@ class Appends:
     def _begin(self, group: "_Group") -> None:
         if self._group is group:
             self._group = None
-        if not self._writer.ask(group, script("append"), group.names, self._args(group.packed, "")):
-            self.send(group)
+        try:
+            if not self._writer.ask(group, script("append"), group.names, self._args(group.packed, "")):
+                self.send(group)
+        except Exception as exc:  # a bug; nobody else would tell those who wait
+            group.fail(exc)
 
     def send(self, group: "_Group") -> None:
         """Append a group with patience: the store is away, or knows the script no more."""

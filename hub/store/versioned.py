@@ -100,5 +100,10 @@ class VersionedCache(Generic[T]):
                 self._entries.popitem(last=False)
         return loaded
 
+    def remembered(self, name: str) -> T | None:
+        """What `get` would find without waiting."""
+        version = self._version.known()
+        return None if version is None or version != self._at else self._entries.get(name)
+
     def drop(self, name: str) -> None:
         self._entries.pop(name, None)

@@ -41,7 +41,8 @@ async def authenticate(request: HTTPConnection, scope: str) -> Principal:
     token = bearer(request)
     if token is None:
         raise Unauthenticated("No credential; send Authorization: Bearer KEY")
-    principal = await identify(context(request), token)
+    resources = context(request)
+    principal = resources.access.remembered(token) or await identify(resources, token)
     principal.require(scope)
     return principal
 

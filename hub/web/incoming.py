@@ -12,16 +12,16 @@ class NamedHeaders(Headers):
 
     def __init__(self, scope: Scope) -> None:
         self._list = scope["headers"]
-        self._first = dict(reversed(self._list))
+        self._first = {name.decode("latin-1"): value for name, value in reversed(self._list)}
 
     def __getitem__(self, key: str) -> str:
-        return self._first[key.lower().encode("latin-1")].decode("latin-1")
+        return self._first[key.lower()].decode("latin-1")
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key.lower().encode("latin-1") in self._first
+        return isinstance(key, str) and key.lower() in self._first
 
     def get(self, key: str, default: Any = None) -> Any:
-        value = self._first.get(key.lower().encode("latin-1"))
+        value = self._first.get(key) or self._first.get(key.lower())
         return default if value is None else value.decode("latin-1")
 
 

@@ -16,7 +16,7 @@ from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.core.opaque import hide
 from hub.telemetry import logger
 from hub.web.door import REFUSED
-from hub.web.exchange import Writer, join
+from hub.web.exchange import Whole, Writer, join
 from hub.web.http import SECURITY, Lines, broken, failed
 from hub.web.incoming import Incoming, NamedHeaders
 from hub.web.operation import Resource
@@ -59,7 +59,7 @@ class RequestContext:
                 resource, same, with_policy = found
                 response = await resource.respond(request)
                 trip.begin(response.status_code)
-                same = with_policy if _has_policy(response.raw_headers) else same
+                same = same if type(response) is Whole or not _has_policy(response.raw_headers) else with_policy
                 response.raw_headers.append((b"x-request-id", trip.request_id.encode()))
                 if not self._writer.write(response, send, same.lines):
                     response.raw_headers += same.headers

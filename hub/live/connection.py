@@ -73,7 +73,7 @@ class Connection:
 
     @property
     def framed(self) -> bool:
-        """Whether it takes bytes as they go on the wire (see core.frames), or payloads for a plain ASGI server."""
+        """Whether it takes frames or chunks (see core.frames), or payloads: for a plain ASGI server, and HTTP/1.0."""
         raise NotImplementedError
 
     def close(self, code: int, reason: str = "") -> None:
@@ -120,11 +120,12 @@ class RawConnection(Connection):
     closes its descriptor, so a number that was given to another connection is never written to.
     """
 
-    __slots__ = ("_caught_up", "_fd", "_paused_since", "_raw", "_transport")
+    __slots__ = ("_caught_up", "_fd", "_framed", "_paused_since", "_raw", "_transport")
 
-    def __init__(self, raw: RawPath, transport: str, interval: float) -> None:
+    def __init__(self, raw: RawPath, transport: str, interval: float, *, framed: bool = True) -> None:
         super().__init__(transport, interval)
         self._raw = raw
+        self._framed = framed
         self._transport = raw.transport
         encrypted = raw.transport.get_extra_info("ssl_object") is not None
         self._fd: int | None = None if encrypted else raw.transport.get_extra_info("socket").fileno()
@@ -137,7 +138,7 @@ class RawConnection(Connection):
 
     @property
     def framed(self) -> bool:
-        return True
+        return self._framed
 
     def close(self, code: int, reason: str = "") -> None:
         if not self.closed:

@@ -50,7 +50,7 @@ async def poll(call: Call[None]) -> Page | Response:
     gateway.add(connection)
     try:
         key = RoomKey(principal.app, patterns, types, "poll", framed=False)
-        if not await _unless_gone(request, _collect(gateway, connection, key, start, wait)):
+        if not await _unless_gone(request, collect(gateway, connection, key, start, wait)):
             return Response(status_code=_CLIENT_GONE)
     finally:
         gateway.drop(connection)
@@ -60,7 +60,8 @@ async def poll(call: Call[None]) -> Page | Response:
     return _answer(connection, limit)
 
 
-async def _collect(gateway: Gateway, connection: Polling, key: RoomKey, start: Start, wait: float) -> None:
+async def collect(gateway: Gateway, connection: Polling, key: RoomKey, start: Start, wait: float) -> None:
+    """Have the connection joined until it has something to answer, for `wait` seconds at most."""
     await gateway.join(connection, _NAME, key, start, connection.announce)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0 if gateway.draining else wait):

@@ -221,8 +221,17 @@ class LiveHttp(PatientHttp):
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether a response without an end goes out in chunks: HTTP/1.0 doesn't know them (RFC 9112, section 6.1)."""
+        return cast("dict[str, Any]", self.scope)["http_version"] != "1.0"
+
+    def end_by_close(self) -> None:
+        """Have the response that is about to begin end with the connection (section 6.3), which uvicorn never does."""
+        self.cycle.chunked_encoding = False
+
     def hand_over(self) -> SlimStream | None:
-        """Give the transport to a slim protocol, after a chunked response was begun; None when the client is gone.
+        """Give the transport to a slim protocol, after such a response was begun; None when the client is gone.
 
         For uvicorn the request ends as one whose client went away.
         """
@@ -230,7 +239,7 @@ class LiveHttp(PatientHttp):
             return None
         self.forget()
         self.leave()
-        slim = SlimStream(self.transport, cast("set[Any]", self.connections))
+        slim = SlimStream(self.transport, cast("set[Any]", self.connections), chunked=self.is_chunked)
         self.connections.discard(self)
         self.transport.set_protocol(slim)
         self.cycle.disconnected = True

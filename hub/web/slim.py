@@ -86,9 +86,16 @@ class Slim(asyncio.Protocol):
 
 
 class SlimStream(Slim):
-    """An HTTP response that never ends: chunks go out, and the client has nothing more to say."""
+    """An HTTP response that never ends: chunks go out, and the client has nothing more to say.
 
-    __slots__ = ()
+    Without chunks, to HTTP/1.0, the body ends with the connection.
+    """
+
+    __slots__ = ("_chunked",)
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], *, chunked: bool = True) -> None:
+        super().__init__(transport, connections)
+        self._chunked = chunked
 
     def serve(self, served: Lasting) -> None:
         self._served = served
@@ -100,10 +107,11 @@ class SlimStream(Slim):
         self.transport.close()
 
     def close_live(self, code: int, reason: str) -> None:
-        """End the chunked body properly behind a `retry:`; abort after FORCE_AFTER."""
+        """End the body properly behind a `retry:`; abort after FORCE_AFTER."""
         if not self._closing and not self.transport.is_closing():
             self._closing = True
-            self.transport.write(frames.http_chunk(notices.retry()) + frames.LAST_CHUNK)
+            last = notices.retry()
+            self.transport.write(frames.http_chunk(last) + frames.LAST_CHUNK if self._chunked else last)
             self.transport.close()
             self._abort_soon()
 

@@ -46,13 +46,15 @@ async def stream(call: Call[None]) -> Response:
     request, principal, resources = call.request, call.principal, call.resources
     patterns, types = selection(request, principal)
     raw = request.scope.get("extensions", {}).get(EXTENSION)
-    framed = isinstance(raw, LiveHttp) and request.scope["http_version"] == "1.1"
-    key = RoomKey(principal.app, patterns, types, "sse", framed, NAMED.of(request), FORMAT.of(request) == "cloudevents")
+    chunked = isinstance(raw, LiveHttp) and raw.is_chunked
+    key = RoomKey(
+        principal.app, patterns, types, "sse", chunked, NAMED.of(request), FORMAT.of(request) == "cloudevents"
+    )
     start = _start(request)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
     await resources.gateway.take_seat(principal.app)
-    if framed:
+    if isinstance(raw, LiveHttp):
         return RawStream(raw, request, principal, key, start)
     connection = PlainConnection("sse", HEARTBEAT)
     listening = Listening(resources.gateway, connection, request_id(request))
@@ -60,7 +62,7 @@ async def stream(call: Call[None]) -> Response:
 
 
 class RawStream(Response):
-    """A stream whose chunks are written by the gateway, straight to the socket: this call ends when it has begun."""
+    """A stream that is written by the gateway, straight to the socket: this call ends when it has begun."""
 
     def __init__(self, raw: LiveHttp, request: Request, principal: Principal, key: RoomKey, start: Start) -> None:
         super().__init__(headers=_HEADERS)
@@ -68,10 +70,12 @@ class RawStream(Response):
         self._raw, self._request, self._principal, self._key, self._start = raw, request, principal, key, start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._key.framed:
+            self._raw.end_by_close()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if (slim := self._raw.hand_over()) is None:
             return
-        connection = RawConnection(slim, "sse", HEARTBEAT)
+        connection = RawConnection(slim, "sse", HEARTBEAT, framed=self._key.framed)
         listening = Listening(context(self._request).gateway, connection, request_id(self._request))
         slim.serve(listening)
         listening.begin(self._principal, self._key, self._start)

@@ -1,6 +1,7 @@
 """The store is killed and comes back, with its data or without, under publishing and live subscribers."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.hub import Hub, publish, whole_log
-from tests.support.live import SseClient, WsClient
+from tests.support.live import SseClient, WsClient, poll_waits
 from tests.support.waiting import eventually
 
 
@@ -87,6 +88,9 @@ async def test_a_store_that_came_back_empty_gives_a_gap_and_a_new_epoch(hub: Hub
         old = await publish(client, "room.a", "old")
         assert (await ws.next("event"))["event"]["data"] == "old"
         await sse.event()
+        query = {"topic": "room.a", "after": old["cursor"], "wait": "25"}
+        polling = asyncio.ensure_future(client.get("/v1/poll", params=query, timeout=30))
+        await eventually(lambda: poll_waits(client), "the poll waits")
         hub.store.wipe()
         hub.store.start()
         gap = await ws.next("gap")
@@ -95,6 +99,10 @@ async def test_a_store_that_came_back_empty_gives_a_gap_and_a_new_epoch(hub: Hub
         block = await sse.event()
         assert block["event"] == "hub.gap"
         assert block["id"] == gap["to"]
+        assert json.loads(block["data"]) == {"from": gap["from"], "to": gap["to"]}
+        told = (await polling).json()
+        assert told["data"] == []
+        assert (told["pagination"]["recovered"], told["pagination"]["next_cursor"]) == (False, gap["to"])
         new = await eventually(lambda: accepted(client, "room.a", "new"), "publishing works again")
         assert new is not None
         assert (await ws.next("event"))["event"]["id"] == new["id"]

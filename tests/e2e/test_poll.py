@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hub.core import cursor as cursors
 from tests.support.hub import KEY, Hub, publish, token
 from tests.support.live import SseClient
 from tests.support.waiting import eventually
@@ -48,6 +49,15 @@ async def test_a_poll_without_events_gives_the_cursor_to_go_on_from(
     assert (event["id"], event["cursor"], event["topic"]) == (sent["id"], sent["cursor"], topic)
     assert poller.answer["pagination"]["recovered"] is True
     assert await poller.next(wait=0) == []
+
+
+async def test_the_cursor_of_a_quiet_topic_does_not_age(client: httpx.AsyncClient, topic: str) -> None:
+    poller = Poller(client, f"topic={topic}")
+    await poller.next(wait=0)
+    sent = await publish(client, f"{topic}.elsewhere", 1)
+    assert await poller.next(wait=0.2) == []
+    assert poller.cursor is not None
+    assert cursors.decode(poller.cursor) >= cursors.decode(sent["cursor"])
 
 
 async def test_a_poll_that_waits_is_answered_when_the_first_event_comes(

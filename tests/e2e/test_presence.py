@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.hub import KEY, Hub, auth, token
-from tests.support.live import SseClient, WsClient
+from tests.support.live import SseClient, WsClient, poll_waits
 from tests.support.waiting import eventually
 
 
@@ -212,18 +212,13 @@ async def test_a_stream_with_a_user_is_a_member_and_a_pattern_is_not(
 async def test_a_poll_that_waits_is_not_a_member(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
     async with hub.client(key=badge("bob", topic)) as bob:
         waiting = asyncio.ensure_future(bob.get("/v1/poll", params={"topic": topic, "wait": "20"}, timeout=30))
-        await eventually(lambda: waits(client), "the poll waits")
+        await eventually(lambda: poll_waits(client), "the poll waits")
         async with enter(hub, "ann", topic, presence=True) as ann:  # written behind it on the same process
             assert await present(client, topic) == ["ann"]
             assert (await client.post("/v1/events", json={"topic": topic, "type": "t", "data": 1})).status_code == 202
             assert (await waiting).status_code == 200
             await ann.next("event")
             assert await ann.quiet() == []
-
-
-async def waits(client: httpx.AsyncClient) -> bool:
-    lines = (await client.get("/metrics")).text.splitlines()
-    return any(line.startswith("hub_connections{") and '"poll"' in line and not line.endswith(" 0.0") for line in lines)
 
 
 async def is_listed(client: httpx.AsyncClient, topic: str) -> bool:

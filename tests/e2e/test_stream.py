@@ -156,17 +156,30 @@ async def test_head_and_a_wrong_accept_are_answered(client: httpx.AsyncClient) -
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (406, "NOT_ACCEPTABLE")
 
 
-async def test_a_client_that_speaks_http_1_0_gets_a_plain_body(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
-    """The path without the raw extension: the same events, by sse-starlette."""
+async def test_a_client_that_speaks_http_1_0_gets_a_plain_body_that_ends_with_the_connection(
+    hub: Hub, client: httpx.AsyncClient, topic: str
+) -> None:
+    """It knows no chunks (RFC 9112, section 6.1); it is what nginx speaks unless it is told otherwise."""
+    granted = token("ann", ttl=3, subscribe=[topic])
+    missed = await publish(client, topic, "missed")
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.ports[0])
-    writer.write(f"GET /v1/stream?topic={topic}&named=1 HTTP/1.0\r\nauthorization: Bearer {KEY}\r\n\r\n".encode())
+    query = f"topic={topic}&named=1&history=1&token={granted}"
+    writer.write(f"GET /v1/stream?{query} HTTP/1.0\r\n\r\n".encode())
     try:
         async with asyncio.timeout(10):
-            await reader.readuntil(b"event: hub.connected")
-            sent = await publish(client, topic, "old")
-            await reader.readuntil(f"id: {sent['cursor']}\nevent: test.event\ndata: {{".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readuntil(b"hub.connected")
+            sent = await publish(client, topic, "live")
+            body = await reader.read()
     finally:
         writer.close()
+    assert head.startswith(b"http/1.1 200")
+    assert b"transfer-encoding" not in head
+    assert b"\r\nconnection: close\r\n" in head
+    blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in body.decode().split("\n\n")[1:-1]]
+    assert [block.get("id") for block in blocks] == [missed["cursor"], sent["cursor"], None, None]
+    assert [block.get("event") for block in blocks] == ["test.event", "test.event", "hub.token_expiring", None]
+    assert blocks[-1].keys() == {"retry"}
 
 
 async def test_a_second_request_behind_a_stream_ends_the_connection(hub: Hub, topic: str) -> None:

@@ -1,15 +1,22 @@
-"""Connections that the hub ends: by the pulse, for their credential or their slowness, and by a drain."""
+"""Connections that end: by the pulse, for their credential or slowness; by a drain; streams and polls by an answer."""
 
 import asyncio
 import time
 
 import pytest
 
+from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.live import gateway as gateways
 from hub.live import pulse
-from hub.live.connection import SLOW_SECONDS
+from hub.live import slice as slices
+from hub.live.connection import SLOW_SECONDS, PlainConnection
+from hub.live.polling import Polling
+from hub.live.replay import Start
+from hub.live.rooms import RoomKey
 from hub.store.connect import Link
+from hub.web.listening import Listening
+from hub.web.poll import collect
 from tests.support.gateways import APP, Client, process
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually
@@ -86,3 +93,44 @@ async def test_who_comes_while_all_are_sent_away_is_sent_away_at_once(
             one.gateway.drop(client)
         await asyncio.wait_for(draining, 5)
         assert one.gateway.fault == "this process is shutting down"
+
+
+async def test_a_stream_whose_replay_cant_be_read_is_ended_so_that_its_client_comes_back(
+    store: StoreProcess, link: Link
+) -> None:
+    async with process(store) as one:
+        stream = PlainConnection("sse", 15)
+        key = RoomKey(APP, ("a.x",), (), "sse", framed=False)
+        store.kill()
+        try:
+            Listening(one.gateway, stream, "req_1").begin(Principal(APP), key, Start(history=5))
+            await eventually(lambda: stream.closed, "it is ended")
+        finally:
+            store.start()
+        assert stream.ended is not None
+        assert stream.ended[0] == 1013
+
+
+async def test_a_poll_whose_time_is_up_amid_a_fan_out_loses_nothing_of_it(
+    store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway's cursor is ahead then of what the poll was given."""
+    monkeypatch.setattr(slices, "SLICE", 1)
+    up = asyncio.Event()
+
+    async def arrived(_: Polling) -> None:
+        await up.wait()
+
+    monkeypatch.setattr(Polling, "arrived", arrived)
+    async with process(store) as one:
+        first, poll = Client().open(one), Polling(10)
+        await first.join(one, "a.x")
+        first.on_write = lambda _: up.set()
+        one.gateway.add(poll)
+        key = RoomKey(APP, ("a.x",), (), "poll", framed=False)
+        collecting = asyncio.create_task(collect(one.gateway, poll, key, Start(), 60))
+        await eventually(lambda: poll.rooms, "the poll waits")
+        sent = await one.publish("a.x", 1)
+        await asyncio.wait_for(collecting, 5)
+        assert len(poll.events) == 1
+        assert cursors.decode(poll.cursor) == cursors.decode(sent.cursor)

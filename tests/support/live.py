@@ -139,3 +139,9 @@ class SseClient:
     async def data(self, count: int) -> list[Any]:
         """The `data` of the next events, decoded."""
         return [json.loads((await self.event())["data"]) for _ in range(count)]
+
+
+async def poll_waits(client: httpx.AsyncClient) -> bool:
+    """Whether a poll is waiting at this process."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    return any(line.startswith("hub_connections{") and '"poll"' in line and not line.endswith(" 0.0") for line in lines)

@@ -17,9 +17,9 @@ MAX_KEYS: Final = 100
 """Keys of one JWKS that are read."""
 MAX_TEXT: Final = 8192
 """Characters of one public key's text."""
-_MIN_SECRET: Final = 32
+MIN_SECRET: Final = 32
 """Bytes of an HMAC secret (RFC 7518, section 3.2)."""
-_MIN_RSA: Final = 2048
+MIN_RSA: Final = 2048
 _KINDS: Final[dict[tuple[str, str | None], Algorithm]] = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
@@ -55,8 +55,8 @@ class _Jwks(msgspec.Struct):
 def secret_key(secret: str, id: str | None = None) -> Key:
     """The key of an HS256 secret. Raises ValueError for one that is too short, or is a public key's text."""
     raw = secret.encode()
-    if len(raw) < _MIN_SECRET:
-        raise ValueError(f"has {len(raw)} bytes; HS256 needs {_MIN_SECRET}")
+    if len(raw) < MIN_SECRET:
+        raise ValueError(f"has {len(raw)} bytes; HS256 needs {MIN_SECRET}")
     if secret.lstrip().startswith(("-----BEGIN", "ssh-", "ecdsa-", "{")):
         raise ValueError("is the text of a key, which others may know, and no secret")
     return Key(id, "HS256", PyJWK({"kty": "oct", "k": base64url_encode(raw).decode()}, "HS256"))
@@ -135,6 +135,6 @@ def _read(jwk: dict[str, Any]) -> tuple[Algorithm, PyJWK]:
         loaded = PyJWK(jwk, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         raise ValueError("is no JWK that can be read") from None
-    if isinstance(loaded.key, rsa.RSAPublicKey) and loaded.key.key_size < _MIN_RSA:
-        raise ValueError(f"has {loaded.key.key_size} bits; RS256 needs {_MIN_RSA}")
+    if isinstance(loaded.key, rsa.RSAPublicKey) and loaded.key.key_size < MIN_RSA:
+        raise ValueError(f"has {loaded.key.key_size} bits; RS256 needs {MIN_RSA}")
     return algorithm, loaded

@@ -19,7 +19,7 @@ Tree: TypeAlias = dict[str, "Tree"]
 
 MAX_FIELDS: Final = 50
 _MAX_DEPTH: Final = 10
-_LEAST: Final = 1024
+LEAST: Final = 1024
 """Bytes from which compression pays."""
 _ASIDE: Final = 64 * 1024
 """Bytes from which it is done in another thread: it takes 10 ms for each megabyte or so."""
@@ -89,7 +89,7 @@ def pick(body: bytes, fields: Tree) -> bytes:
 
 def is_long(response: Response) -> bool:
     """Whether compressing may pay: the answer is whole, not a stream, and long enough."""
-    return len(getattr(response, "body", b"")) >= _LEAST
+    return len(getattr(response, "body", b"")) >= LEAST
 
 
 async def compress(request: Request, response: Response) -> None:

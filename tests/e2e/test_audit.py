@@ -80,6 +80,14 @@ def test_an_action_is_kept_with_who_what_where_and_what_came_of_it(tenant: Tenan
     assert "QUJD" not in text
 
 
+def test_of_a_body_with_many_or_long_fields_some_names_are_kept_and_no_more_of_each(tenant: Tenant) -> None:
+    given = {"x" * 300: 1, **{f"field-{n}": n for n in range(60)}}
+    assert tenant.client.post("/v1/endpoints", json=given).status_code == 400
+    (entry,) = tenant.audit(action="POST /v1/endpoints")
+    assert entry["fields"] == ["x" * 200, *(f"field-{n}" for n in range(49))]
+    assert (entry["status"], entry["error"]) == (400, "VALIDATION_FAILED")
+
+
 def test_keys_tokens_revocations_and_disconnects_are_kept_and_no_key_is(tenant: Tenant, hub: Hub) -> None:
     made = tenant.client.post("/v1/keys", json={"name": "reader", "scopes": ["events:publish"]}).json()["data"]
     tenant.client.delete(f"/v1/keys/{made['id']}")

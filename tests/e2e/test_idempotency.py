@@ -151,6 +151,13 @@ async def test_a_retry_may_come_with_another_api_key_of_the_app(
     assert again.content == first.content
 
 
+async def test_a_repeated_answer_has_the_headers_of_the_first(client: httpx.AsyncClient, key: dict[str, str]) -> None:
+    for repeated in (None, "true"):
+        answer = await client.post("/v1/portal", json={}, headers=key)
+        assert answer.headers.get("idempotency-replay") == repeated
+        assert answer.headers["cache-control"] == "no-store"
+
+
 async def test_a_refusal_that_a_retry_can_mend_is_not_kept(
     client: httpx.AsyncClient, hub: Hub, key: dict[str, str]
 ) -> None:

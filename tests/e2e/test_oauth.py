@@ -219,6 +219,18 @@ async def test_a_token_ends_with_its_key_at_the_latest(client: httpx.AsyncClient
     assert 50 <= (await granted(oauth, short))["expires_in"] <= 60
 
 
+async def test_a_key_that_has_ended_is_no_client(oauth: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    short = (await client.post("/v1/keys", json={"role": "publisher", "ttl": 1})).json()["data"]
+
+    async def is_refused() -> bool:
+        answer = await oauth.post("/v1/oauth/token", data=form(short, grant_type="client_credentials"))
+        assert answer.status_code == 200 or answer.json()["error"] == "invalid_client"
+        return answer.status_code == 401
+
+    assert not await is_refused()
+    await eventually(is_refused, "the key has ended", 3)
+
+
 async def test_a_client_of_a_disabled_app_gets_nothing(client: httpx.AsyncClient, oauth: httpx.AsyncClient) -> None:
     made = (await client.post("/v1/keys", json={"app": "oauth-disabled", "role": "publisher"})).json()["data"]
     await client.patch("/v1/apps/oauth-disabled", json={"enabled": False})

@@ -140,6 +140,13 @@ async def test_it_ends_when_it_is_revoked_and_by_itself(hub: Hub, owner: httpx.A
         await eventually(lambda: refused(token_of(short)), "the link has ended")
 
 
+async def test_the_link_begins_with_the_public_url_whatever_host_was_asked() -> None:
+    with Hub(HUB_PUBLIC_URL="https://hub.example") as public:
+        async with public.client() as root:
+            answer = await root.post("/v1/portal", json={}, headers={"host": "evil.example"})
+            assert answer.json()["data"]["url"].startswith("https://hub.example/portal#token=")
+
+
 @pytest.mark.parametrize("ttl", [0, -1, 604801, "soon", 1.5])
 async def test_a_wrong_time_is_refused_by_its_name(owner: httpx.AsyncClient, ttl: Any) -> None:
     answer = await owner.post("/v1/portal", json={"ttl": ttl})

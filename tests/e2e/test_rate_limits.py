@@ -156,6 +156,16 @@ async def test_a_plan_counts_at_once_everywhere_and_is_the_deployments_to_give(
     assert "default, small" in wrong.json()["error"]["message"]
 
 
+async def test_an_app_whose_plan_is_gone_is_on_the_default_one() -> None:
+    with Hub(HUB_PLANS="default: app=50/h; gone: app=70/h") as hub:
+        async with hub.client() as admin:
+            _, key = await key_on(admin, "gone")
+        hub.environment["HUB_PLANS"] = "default: app=60/h"
+        hub.restart_web()
+        async with hub.client(key=key) as client:
+            assert (await client.get("/v1/events")).headers["ratelimit-policy"] == '"app-3600s";q=60;w=3600'
+
+
 async def test_without_a_store_limits_open_or_close_as_was_chosen() -> None:
     with Hub(HUB_PLANS="anonymous: ip=5/h", HUB_METRICS_KEY="key-of-the-scraper") as hub:
         hub.environment["HUB_LIMITS_FAIL"] = "closed"

@@ -174,15 +174,26 @@ async def test_a_ticket_of_another_app_opens_that_app(hub: Hub, client: httpx.As
     ("body", "field"),
     [
         ({"ttl": 0}, "ttl"),
+        ({"ttl": 30 * 86400 + 1}, "ttl"),
         ({"ttl": 10**9}, "ttl"),
+        ({"publish": ["a.b"] * 101}, "publish"),
         ({"subscribe": ["a..b"]}, "subscribe"),
         ({"user": ""}, "user"),
         ({"users": "x"}, "users"),
     ],
 )
 async def test_a_wrong_field_is_refused_by_name(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
-    refused = await client.post("/v1/tickets", json=body)
-    assert (refused.status_code, refused.json()["error"]["details"][0]["field"]) == (400, field)
+    for path in ("/v1/tickets", "/v1/tokens"):
+        refused = await client.post(path, json=body)
+        assert (refused.status_code, refused.json()["error"]["details"][0]["field"]) == (400, field)
+
+
+async def test_a_token_may_be_good_for_30_days_with_100_patterns_of_each_kind(client: httpx.AsyncClient) -> None:
+    given = {"ttl": 30 * 86400, **{kind: ["a.b"] * 100 for kind in ("subscribe", "publish", "presence")}}
+    for path in ("/v1/tickets", "/v1/tokens"):
+        answer = await client.post(path, json=given)
+        assert answer.status_code == 201
+        assert answer.json()["data"]["expires_in"] >= 30 * 86400 - 2
 
 
 async def test_a_ticket_is_in_no_log_and_not_in_the_store(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:

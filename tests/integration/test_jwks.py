@@ -27,10 +27,10 @@ from tests.unit.test_jose import key_of, pem, private
 PATH = "/jwks.json"
 
 
-def document(*algorithms: str, **ids: str) -> bytes:
-    """A JWKS of these keys, each with its algorithm as its id unless another is given."""
-    found = [{**json.loads(jwk.public_text(key_of(name))), "kid": ids.get(name, name)} for name in algorithms]
-    return answer(200, json.dumps({"keys": found}).encode())
+def document(*algorithms: str, padding: int = 0) -> bytes:
+    """A JWKS of these keys, each with its algorithm as its id, with so many blanks behind it."""
+    found = [{**json.loads(jwk.public_text(key_of(name))), "kid": name} for name in algorithms]
+    return answer(200, json.dumps({"keys": found}).encode() + b" " * padding)
 
 
 def signed(algorithm: str, kid: str | None = None, **claims: Any) -> str:
@@ -137,16 +137,25 @@ async def hangs(writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 
 
+async def drips(writer: asyncio.StreamWriter) -> None:
+    """Never silent for as long as a whole fetch may take."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n")
+    for _ in range(90):
+        writer.write(b" ")
+        await asyncio.sleep(0.05)
+
+
 BAD = {
     "HTTP 404": answer(404),
     "a redirect": answer(302, location="/elsewhere"),
     "no JSON": answer(200, b"<html>"),
     "another document": answer(200, b'{"issuer": "me"}'),
-    "too big": answer(200, b" " * (fetching.MAX_BYTES + 1)),
+    "too big": document("RS256", padding=fetching.MAX_BYTES),
     "packed": answer(200, b"\x1f\x8b", content_encoding="gzip"),
     "no HTTP": b"what?\r\n\r\n",
     "nothing": b"",
     "too slow": hangs,
+    "slowly on and on": drips,
 }
 
 
@@ -166,6 +175,19 @@ async def test_an_issuer_that_answers_wrongly_is_said_to_be_away_in_bounded_time
     hmac_token = jwt.encode({"app": "acme", "exp": time.time() + 60}, "k" * 40, algorithm="HS256")
     assert not await opens(tokens, hmac_token)
     assert len(site.got) == 1, "an HMAC is nobody else's"
+
+
+async def test_a_token_is_good_for_the_leeway_beyond_its_end_and_no_longer(
+    link: Link, jwks: Jwks, site: Receiver
+) -> None:
+    version = Version(link)
+    apps = Apps(link, load({}), version, Revocations(link))
+    await apps.create(AppInput("acme", tokens=TokenRules(jwks_url=site.url(PATH))))
+    lenient = Tokens(apps, version, jwks, 30.0)
+    ended = time.time() - 20
+    assert (await lenient.verify(signed("RS256", exp=ended))).expires_at == pytest.approx(ended + 30)
+    assert not await opens(lenient, signed("RS256", exp=time.time() - 31))
+    assert not await opens(Tokens(apps, version, jwks, 0.0), signed("RS256", exp=ended))
 
 
 async def test_an_issuer_that_is_not_there_is_said_to_be_away(jwks: Jwks, site: Receiver) -> None:

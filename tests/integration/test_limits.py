@@ -15,6 +15,7 @@ from hub.store import keys
 from hub.store.connect import Link
 from hub.store.limits import SHARE, Gate, Limits
 from hub.store.scripts import script
+from hub.store.wire import Arg
 from tests.support.store import StoreProcess, linked
 
 APP = "acme"
@@ -183,6 +184,20 @@ async def test_where_much_is_left_a_request_goes_on_without_waiting_and_is_count
     assert passed[9] is not None
     assert passed[9].standings[0].left == 989
     assert (await gate.ask()).standings[0].left == 988
+
+
+@pytest.mark.parametrize(("used", "goes_on"), [(898, True), (899, False)])
+async def test_where_no_more_than_a_tenth_is_left_every_request_waits_to_be_counted(
+    link: Link, used: int, goes_on: bool
+) -> None:
+    rule = Rule("key", 1000, 3600, "sliding")
+    name = keys.limit(APP, rule.name, f"scarce-{used}")
+    args: list[Arg] = [0, used, 0, rule.algorithm, rule.limit, rule.period * 1000, rule.burst]
+    await link.run(script("limit"), [name], args)
+    gate = gate_of(link, rule, f"scarce-{used}")
+    assert (await gate.ask()).standings[0].left == 999 - used
+    assert (gate.pass_unasked() is not None) is goes_on
+    await gate.ask()
 
 
 async def test_of_several_rules_one_that_is_used_up_refuses_and_the_others_lose_nothing(link: Link) -> None:

@@ -168,6 +168,15 @@ def test_a_token_without_an_end_or_from_the_future_is_refused() -> None:
     assert verified(signed("HS256", {**GOOD, "iat": NOW + 59}), ALL)
 
 
+def test_a_token_may_be_16_kib_long_and_no_longer() -> None:
+    def padded(more: int) -> str:
+        return signed("HS256", {**GOOD, "x": "x" * more})
+
+    room = 16 * 1024 - len(padded(0))
+    assert verified(padded(room * 3 // 4 - 2), ALL)["sub"] == "ann"
+    assert "characters" in refused(padded(room * 3 // 4 + 3), ALL)
+
+
 @pytest.mark.parametrize(
     "token",
     ["", ".", "..", "...", "a.b.c", "a" * 20_000, f"{'a' * 9000}.{'a' * 9000}.a", f"{encoded([])}.{encoded(GOOD)}.AA",

@@ -69,6 +69,7 @@ async def test_each_probe_that_fails_doubles_the_pause_up_to_the_longest(quick: 
         await quick.settle(ep, [probe], "retry", due_in_ms=60_000)
         await eventually(lambda: _is_half_open(quick, ep), "the pause is over")
         assert time.monotonic() - began > (pause - 20) / 1000
+        assert await _field(quick, ep, "pause") == str(pause).encode()
     assert await _told(quick, ep) == ["hub.endpoint.failing"]  # told once
 
 
@@ -144,12 +145,24 @@ async def test_nothing_but_failures_for_five_days_disables_and_says_so(quick: Gr
     seen = await quick.endpoints.get(APP, ep)
     assert (seen.enabled, seen.disabled_reason) == (False, "failing")
     assert await _told(quick, ep) == ["hub.endpoint.disabled"]
+    assert await quick.statuses() == ["pending"] * 20  # nothing of what it is owed is given up
     assert await quick.claim(ep) == []
     assert await quick.owe(ep, await quick.append(1)) == 1  # it goes on collecting
     enabled = await quick.endpoints.update(APP, ep, EndpointPatch(enabled=True))
     assert (enabled.failing_since, enabled.disabled_reason) == (None, None)
     await quick.settle(ep, await quick.claim(ep, 1), "retry", says="alive")
     assert (await quick.endpoints.get(APP, ep)).enabled  # the days begin anew
+
+
+async def test_what_fails_for_days_while_its_owner_has_paused_it_stays_paused_by_its_owner(quick: Ground) -> None:
+    ep = await _owed(quick, 20)
+    await quick.settle(ep, await quick.claim(ep, 1), "retry", says="alive")
+    under_way = await quick.claim(ep, 1)
+    await quick.endpoints.update(APP, ep, EndpointPatch(enabled=False))
+    await _shift(quick, ep, 5 * DAY_MS, "failing")
+    await quick.settle(ep, under_way, "retry", says="alive")
+    assert (await quick.endpoints.get(APP, ep)).disabled_reason == "manual"
+    assert await _told(quick, ep) == []
 
 
 async def test_days_without_an_attempt_do_not_count(quick: Ground) -> None:

@@ -164,6 +164,21 @@ async def test_a_late_answer_to_a_cancelled_delivery_does_not_end_what_was_retri
     assert (await ground.deliveries.get(APP, id)).status == "succeeded"
 
 
+async def test_a_late_answer_to_an_earlier_attempt_takes_no_number_back(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    await ground.owe(ep, await ground.append(1))
+    late = await ground.claim(ep)
+    id = delivery_id(parse_ref(late[0].ref), ep)
+    await ground.deliveries.cancel(APP, id)
+    await ground.deliveries.retry(APP, id)
+    for _ in range(2):
+        await ground.settle(ep, await ground.claim(ep), "retry")
+    await ground.settle(ep, late, "ok")
+    shown = await ground.deliveries.get(APP, id)
+    assert (shown.status, shown.attempt_count, len(shown.attempts)) == ("pending", 2, 3)
+    assert [lease.attempt for lease in await ground.claim(ep)] == [3]
+
+
 async def test_an_entry_whose_record_is_gone_is_dropped(ground: Ground) -> None:
     ep = await ground.endpoint()
     await ground.owe(ep, await ground.append(1))

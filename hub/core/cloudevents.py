@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from hub.core.errors import Invalid, InvalidJson, PayloadTooLarge, from_msgspec
+from hub.core.decoding import from_msgspec
+from hub.core.errors import Invalid, InvalidJson, PayloadTooLarge
 from hub.core.event import MAX_BATCH, MAX_BATCH_BYTES, EventInput, check_text
 
 Format: TypeAlias = Literal["standard", "cloudevents-binary", "cloudevents-structured"]

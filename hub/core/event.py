@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from hub.core import origin, topics
-from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge, from_msgspec
+from hub.core.decoding import from_msgspec
+from hub.core.errors import Detail, Invalid, InvalidJson, PayloadTooLarge
 
 MAX_BATCH: Final = 1000
 PREFIXES: Final = tuple(f"[{index}]." for index in range(MAX_BATCH))

@@ -4,7 +4,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from hub.core.errors import Invalid, from_msgspec
+from hub.core.decoding import from_msgspec
+from hub.core.errors import Invalid
 
 Ref: TypeAlias = int | str | None
 """A client's own mark, which comes back in the answer."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.core.claims import ALL_APPS, Principal
+from hub.core.decoding import from_msgspec
 from hub.core.errors import (
     HubError,
     IdempotencyKeyReused,
@@ -25,7 +26,6 @@ from hub.core.errors import (
     PreconditionFailed,
     RequestInProgress,
     Unauthenticated,
-    from_msgspec,
 )
 from hub.core.event import check_text
 from hub.core.seed import Seed

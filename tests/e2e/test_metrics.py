@@ -70,6 +70,8 @@ async def test_whichever_process_is_scraped_answers_for_all_of_them(served: tupl
         await publish(client, "metrics.1", 0, id="same")
         await publish(client, "metrics.1", 0, id="same")
         await publish(client, "metrics.1", "now", ephemeral=True)
+        for path in ("/v1/events/none", "/v1/none", "/v1/events?limit=0"):
+            assert not (await client.get(path)).is_success
         await site.until(14)
         await eventually(lambda: scrape(url).total("hub_deliveries_ended_total") >= 13, "all deliveries have ended")
         await eventually(lambda: scrape(url).total("hub_fanout_events_total") >= 3 * 14, "each process fanned out all")
@@ -88,6 +90,11 @@ async def test_whichever_process_is_scraped_answers_for_all_of_them(served: tupl
         assert page.total("hub_endpoint_attempts_total", endpoint=endpoint) == 14
         assert page.total("hub_first_attempt_seconds_count") == 13
         assert page.total("hub_requests_total", method="POST", route="/v1/events", status="202") == 15
+        assert page.total("hub_request_seconds_count", method="POST", route="/v1/events") == 15
+        assert page.total("hub_requests_total", method="GET", route="/v1/events/{id:path}", status="404") == 1
+        assert page.total("hub_requests_total", method="other", route="other", status="404") == 1
+        assert page.total("hub_errors_total", code="NOT_FOUND") == 2
+        assert page.total("hub_errors_total", code="VALIDATION_FAILED") == 1
         assert page.total("hub_store_up") == 1
         assert page.total("hub_scrape_silent") == 0
         assert page.total("hub_log_events", partition="0") >= 13

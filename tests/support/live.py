@@ -145,3 +145,14 @@ async def poll_waits(client: httpx.AsyncClient) -> bool:
     """Whether a poll is waiting at this process."""
     lines = (await client.get("/metrics")).text.splitlines()
     return any(line.startswith("hub_connections{") and '"poll"' in line and not line.endswith(" 0.0") for line in lines)
+
+
+async def closed_with(hub: Hub, query: str, first: str | None = None) -> int | None:
+    """The code that a WebSocket without a header is closed with, at once or on its first message."""
+    async with connect(hub.ws_url() + query) as ws:
+        if first is not None:
+            await ws.send(first)
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(5):
+                raise AssertionError(f"it is not closed: {await ws.recv()!r}")
+        return ws.close_code

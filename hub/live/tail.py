@@ -178,8 +178,6 @@ class Tail:
         missed = [Missed()] if await self._has_missed() or generation != self._checked_on else []
         for reset in resets:  # only now: had the store gone away above, all of it would have to be found out again
             self._marks[reset.mark.partition] = reset.mark
-        if any(reset.mark.position == START for reset in resets):
-            self._control = START
         self._checked_on, self._checked_at = generation, now
         return [*resets, *missed]
 

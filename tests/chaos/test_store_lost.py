@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.hub import Hub, publish, whole_log
-from tests.support.live import SseClient, WsClient, poll_waits
+from tests.support.live import SseClient, WsClient, connected
 from tests.support.waiting import eventually
 
 
@@ -90,7 +90,7 @@ async def test_a_store_that_came_back_empty_gives_a_gap_and_a_new_epoch(hub: Hub
         await sse.event()
         query = {"topic": "room.a", "after": old["cursor"], "wait": "25"}
         polling = asyncio.ensure_future(client.get("/v1/poll", params=query, timeout=30))
-        await eventually(lambda: poll_waits(client), "the poll waits")
+        await eventually(lambda: connected(client, "poll"), "the poll waits")
         hub.store.wipe()
         hub.store.start()
         gap = await ws.next("gap")

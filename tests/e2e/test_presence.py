@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.hub import KEY, Hub, auth, token
-from tests.support.live import SseClient, WsClient, poll_waits
+from tests.support.live import SseClient, WsClient, connected
 from tests.support.waiting import eventually
 
 
@@ -212,7 +212,7 @@ async def test_a_stream_with_a_user_is_a_member_and_a_pattern_is_not(
 async def test_a_poll_that_waits_is_not_a_member(hub: Hub, client: httpx.AsyncClient, topic: str) -> None:
     async with hub.client(key=badge("bob", topic)) as bob:
         waiting = asyncio.ensure_future(bob.get("/v1/poll", params={"topic": topic, "wait": "20"}, timeout=30))
-        await eventually(lambda: poll_waits(client), "the poll waits")
+        await eventually(lambda: connected(client, "poll"), "the poll waits")
         async with enter(hub, "ann", topic, presence=True) as ann:  # written behind it on the same process
             assert await present(client, topic) == ["ann"]
             assert (await client.post("/v1/events", json={"topic": topic, "type": "t", "data": 1})).status_code == 202

@@ -9,7 +9,7 @@ import pytest
 from hub.core import cursor as cursors
 from tests.support.brisk import SECONDS, BriskHub
 from tests.support.hub import Hub, publish, token
-from tests.support.live import WsClient
+from tests.support.live import WsClient, connected
 from tests.support.waiting import eventually
 
 
@@ -63,3 +63,27 @@ async def test_nothing_but_authenticate_may_come_first(hub: Hub, topic: str) -> 
         async with WsClient.open(hub, key=None) as ws:
             await ws.say(message.pop("type"), **message)
             assert await ws.closed() == 4001
+
+
+async def test_who_goes_while_its_credential_is_looked_up_leaves_nothing_behind(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    key = (await client.post("/v1/keys", json={"scopes": ["events:subscribe"]})).json()["data"]["key"]
+    async with WsClient.open(hub, key=None) as ws:
+        ended = hub.webs[0].log.count('"websocket_ended"')
+        hub.store.hang()
+        try:
+            await ws.say("authenticate", token=key)
+            await ws.connection.ping()
+            ws.connection.transport.abort()
+            await eventually(lambda: hub.webs[0].log.count('"websocket_ended"') > ended, "its end was seen")
+        finally:
+            hub.store.wake()
+    await eventually(lambda: hub.is_ready(), "the store is reached again")
+    async with WsClient.open(hub, key=None) as ws:  # behind it
+        assert (await ws.ask("authenticate", token=key))["type"] == "authenticated"
+    await eventually(lambda: has_no_websocket(client), "nobody is left")
+
+
+async def has_no_websocket(client: httpx.AsyncClient) -> bool:
+    return await connected(client, "ws") == 0

@@ -9,9 +9,11 @@ from hub.core import cursor as cursors
 from hub.core.claims import Principal
 from hub.core.cursor import START, Mark, Position
 from hub.core.errors import StoreUnavailable
+from hub.core.event import Event
 from hub.live import replay as replays
 from hub.store import keys
 from hub.store.connect import Link
+from hub.store.control import send_ephemeral
 from hub.store.log import Entry, Log
 from tests.support.gateways import APP, Client, Process, process, trim
 from tests.support.store import StoreProcess
@@ -167,6 +169,23 @@ async def test_a_gap_is_told_to_those_alone_who_follow_the_partition_that_lost_s
         assert clients[0].of("gap") == []
 
 
+async def test_a_log_that_lost_all_that_was_read_repeats_no_ephemeral_event(one: Process) -> None:
+    client = Client().open(one)
+    await client.join(one, "a.x")
+    passing = Event("evt_p", "a.x", "t", "2026-01-01T00:00:00Z", b'{"data":"passing"}')
+    await send_ephemeral(one.link, APP, [passing])
+    await eventually(client.data, "it came")
+    done = await one.publish("a.x", "lost")
+    await eventually(lambda: client.data() == ["passing", "lost"], "both came")
+    await one.link.call("XDEL", keys.log(0), cursors.format_id(cursors.decode(done.cursor)[0].position))
+    await eventually(lambda: client.of("gap"), "the loss was noticed")
+    await send_ephemeral(one.link, APP, [passing])
+    await eventually(lambda: client.data()[-1] == "passing", "it is heard")
+    await one.publish("a.x", "last")
+    await eventually(lambda: client.data()[-1] == "last", "it goes on")
+    assert client.data() == ["passing", "lost", "passing", "last"]
+
+
 async def test_what_is_trimmed_amid_the_prefill_is_not_taken_for_being_in_the_window(
     store: StoreProcess, link: Link
 ) -> None:
@@ -222,7 +241,7 @@ async def test_a_log_that_is_kept_longer_than_a_topics_index_is_replayed_all_the
         return not await link.call("EXISTS", keys.topic_index(0, APP, "a.x"))
 
     async with process(store, window=10, wrap=wrap) as short:
-        begin = short.gateway.cursor()
+        begin = (await short.publish("a.x", "before")).cursor
         for n in range(5):
             await short.publish("a.x", n)
         await eventually(index_is_gone, "the index has ended")

@@ -141,10 +141,10 @@ class SseClient:
         return [json.loads((await self.event())["data"]) for _ in range(count)]
 
 
-async def poll_waits(client: httpx.AsyncClient) -> bool:
-    """Whether a poll is waiting at this process."""
-    lines = (await client.get("/metrics")).text.splitlines()
-    return any(line.startswith("hub_connections{") and '"poll"' in line and not line.endswith(" 0.0") for line in lines)
+async def connected(client: httpx.AsyncClient, transport: str) -> float:
+    """How many live connections of a transport the process has, by its metrics."""
+    lines = [line for line in (await client.get("/metrics")).text.splitlines() if line.startswith("hub_connections{")]
+    return sum(float(line.split()[1]) for line in lines if f'transport="{transport}"' in line)
 
 
 async def closed_with(hub: Hub, query: str, first: str | None = None) -> int | None:

@@ -7,10 +7,11 @@ import pytest
 from msgspec import structs
 
 from hub.core.endpoint import EndpointInput, EndpointPatch
-from hub.core.errors import NotConfigured, NotFound
+from hub.core.errors import EndpointUrlForbidden, NotConfigured, NotFound
 from hub.core.signing import PREFIX
 from hub.store import keys
 from hub.store.audience import Audience
+from hub.store.connect import Link
 from hub.store.endpoints import Endpoints
 from hub.store.paging import Window
 from hub.store.secrets import Secrets
@@ -76,6 +77,17 @@ async def test_without_a_key_no_endpoint_is_made(ground: Ground) -> None:
     bare = Endpoints(ground.link, structs.replace(ground.settings, secret_key=None), ground.log)
     with pytest.raises(NotConfigured):
         await bare.create(APP, EndpointInput("http://127.0.0.1:9/"))
+
+
+async def test_what_may_be_registered_is_the_settings_to_say(link: Link) -> None:
+    strict = Ground(link, HUB_WEBHOOK_ALLOW_HTTP="0", HUB_WEBHOOK_ALLOW_NETWORKS="10.1.0.0/16")
+    ep = await strict.endpoint(url="https://10.1.2.3/")
+    for url in ("http://partner.example/", "https://127.0.0.1/", "https://10.2.0.1/"):
+        with pytest.raises(EndpointUrlForbidden):
+            await strict.endpoint(url=url)
+        with pytest.raises(EndpointUrlForbidden):
+            await strict.endpoints.update(APP, ep, EndpointPatch(url=url))
+    assert (await strict.endpoints.get(APP, ep)).url == "https://10.1.2.3/"
 
 
 async def test_changes_at_the_same_time_are_both_kept(ground: Ground) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from hub.core.errors import Conflict, Invalid, NotFound
 from hub.core.span import Span
 from hub.store import keys
 from hub.store.delivery_scan import Filter
-from hub.store.job_steps import JobSteps, Taken
+from hub.store.job_steps import PAUSE_MS, JobSteps, Taken
 from hub.store.jobs import MOST_KEPT, MOST_RUNNING, Job, Kind
 from hub.store.log import Entry
 from hub.store.paging import Edge, Window
@@ -64,9 +65,16 @@ async def test_a_recovery_owes_what_is_exhausted_once_more_and_nothing_else(grou
     await ground.settle(ep, bad, "exhausted")
     job = await done(ground, ep, "recover")
     assert (job.status, job.owed, job.hastened, job.expired, job.progress) == ("completed", 3, 0, 0, 1.0)
+    assert await ground.reserve(ep) == [ep]
     again = await ground.claim(ep)
     assert [(one.event, one.attempt, one.generation) for one in again] == [(e.id, 2, 1) for e in entries[1:]]
+    partition = ground.queues.partition_of(ep)
+    for one in again:  # kept for as long as it is owed, and not longer
+        for name in (keys.record(partition, one.ref), keys.owed_body(partition, one.ref)):
+            assert await ground.link.call("TTL", name) == -1
     await ground.settle(ep, again, "ok")
+    for one in again:
+        assert await ground.link.call("EXISTS", keys.owed_body(partition, one.ref)) == 0
     assert await ground.statuses() == ["succeeded"] * 4
     assert (await done(ground, ep, "recover")).owed == 0
 
@@ -86,25 +94,30 @@ async def test_a_recovery_keeps_within_its_span(ground: Ground) -> None:
 
 async def test_a_recovery_brings_forward_what_failed_and_waits_for_its_next_attempt(ground: Ground) -> None:
     ep = await ground.endpoint(max_in_flight=100)
-    entries = await ground.append(3)
+    entries = await ground.append(4)
     await ground.owe(ep, entries)
     leases = await ground.claim(ep)
     await ground.settle(ep, leases[:2], "retry", due_in_ms=3_600_000)
     assert await ground.claim(ep) == []
+    await ground.settle(ep, leases[3:], "retry")  # due already
     job = await done(ground, ep, "recover")
     assert (job.owed, job.hastened) == (0, 2)
-    assert [(one.event, one.attempt) for one in await ground.claim(ep)] == [(e.id, 2) for e in entries[:2]]
+    wanted = {(entries[n].id, 2) for n in (0, 1, 3)}
+    assert {(one.event, one.attempt) for one in await ground.claim(ep)} == wanted
 
 
 async def test_a_replay_owes_all_that_matches_sent_before_or_not_as_deliveries_of_its_own(ground: Ground) -> None:
     early = await ground.append(2)
-    ep = await ground.endpoint(max_in_flight=100, types=("order.*",), filter="id != 'nothing'")
+    wanted = "topic != 'orders.7' && length(topic) > `0`"
+    ep = await ground.endpoint(max_in_flight=100, types=("order.*",), filter=wanted)
     sent = await ground.append(2)
+    await ground.append(1, topic="orders.7")
     await ground.append(2, kind="cart.filled")
     await ground.owe(ep, sent)
     await ground.settle(ep, await ground.claim(ep), "ok")
     job = await done(ground, ep, "replay")
     assert (job.status, job.owed) == ("completed", 4)
+    assert await ground.reserve(ep) == [ep]
     leases = await ground.claim(ep)
     assert {one.event for one in leases} == {entry.id for entry in (*early, *sent)}
     assert {one.body for one in leases} == {entry.body for entry in (*early, *sent)}
@@ -189,6 +202,28 @@ async def test_a_job_waits_while_the_endpoint_has_enough_to_do_and_never_disable
     assert (await ground.jobs.get(APP, job.id)).owed == 200
 
 
+async def test_a_job_waits_as_well_for_the_heads_of_an_ordered_endpoints_topics(ground: Ground) -> None:
+    ep = await ground.endpoint(max_in_flight=100, ordered=True)
+    for n in range(8):
+        await ground.append(1, topic=f"topic.{n}")
+    job = await begun(ground, ep, "replay")
+    for _ in range(2):
+        assert await run(ground, job, ground.steps(most_due=5)) == ["full"]
+    assert len(await ground.claim(ep)) == 5
+
+
+async def test_a_job_that_one_worker_has_taken_is_kept_from_the_others_until_it_lets_go(ground: Ground) -> None:
+    ep = await ground.endpoint()
+    await ground.append(1)
+    await begun(ground, ep, "replay")
+    partition, steps = ground.queues.partition_of(ep), ground.steps()
+    taken = await steps.take(partition)
+    assert taken is not None
+    assert await steps.take(partition) is None
+    await steps.release(taken)
+    assert await steps.take(partition) == taken
+
+
 async def test_a_replay_leaves_fresh_work_half_of_every_claim(ground: Ground) -> None:
     ep = await ground.endpoint(max_in_flight=100)
     await ground.append(50)
@@ -205,6 +240,8 @@ async def test_a_job_waits_for_a_disabled_endpoint_and_ends_with_a_deleted_one(g
     await ground.endpoints.update(APP, paused, EndpointPatch(enabled=False))
     waiting = await begun(ground, paused, "replay")
     assert await run(ground, waiting, ground.steps(most_due=5)) == ["full"]
+    due = await ground.link.call("ZRANGE", keys.jobs(ground.queues.partition_of(paused)), 0, 0, "WITHSCORES")
+    assert int(due[1]) > time.time() * 1000 + 10 * PAUSE_MS  # it isn't asked in a hurry whether it is resumed
     assert await ground.claim(paused) == []
     await ground.endpoints.update(APP, paused, EndpointPatch(enabled=True))
     assert len(await ground.claim(paused)) == 5

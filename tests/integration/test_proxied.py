@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.receiver import Receiver, answer
+from tests.support.webhook_site import ended, ground_of, start
 from workers.sender import Answer, Sender
 
 TIMEOUT = 1.0
@@ -29,6 +30,19 @@ async def test_the_request_is_the_same_as_without_one() -> None:
         assert (got.headers["user-agent"], got.headers["webhook-id"]) == ("Hub/test", "evt_1")
         assert "accept-encoding" not in got.headers
         assert "cookie" not in got.headers
+
+
+async def test_workers_go_out_by_the_proxy_of_the_settings() -> None:
+    async with Receiver() as proxy:
+        with start(HUB_WEBHOOK_PROXY=proxy.url("").replace("//", "//hub:secret@")) as hub:
+            async with ground_of(hub) as ground:
+                ep = await ground.endpoint(url=PARTNER)
+                (entry,) = await ground.append(1)
+                await ended(ground, ep, "succeeded")
+            assert "secret@" not in hub.workers[0].log
+        (got,) = proxy.got
+        assert (got.path, got.headers["webhook-id"]) == (PARTNER, entry.id)
+        assert got.headers["proxy-authorization"].startswith("Basic ")
 
 
 async def test_a_redirect_is_not_followed() -> None:

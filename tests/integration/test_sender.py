@@ -182,6 +182,12 @@ async def test_no_header_becomes_two(sender: Sender, receiver: Receiver, value: 
     assert receiver.connections == 0
 
 
+@pytest.mark.parametrize("behind", [" HTTP/1.1\r\nx-evil: 1\r\n\r\n", "\r\nx-evil: 1", "\nx: 1", "\t", "\0", " "])
+async def test_no_url_becomes_a_header(sender: Sender, receiver: Receiver, behind: str) -> None:
+    assert (await sender.send(receiver.url() + behind, {}, b"{}", 2)).error == "protocol"
+    assert receiver.connections == 0
+
+
 async def test_a_name_is_looked_up_once_for_all_who_want_it(receiver: Receiver) -> None:
     async with NameServer(lambda _: ["127.0.0.1"]) as names:
         sender = Sender("Test", allowed=LOOPBACK, name_server=names.place)

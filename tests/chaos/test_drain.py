@@ -87,6 +87,10 @@ async def test_readiness_falls_first_while_everything_goes_on() -> None:
             await ws.join("room.a")
             hub.webs[0].signal(signal.SIGTERM)
             await eventually(lambda: not hub.is_ready(), "it says that it isn't ready")
+            told = await client.get("/health/ready")
+            assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+            assert told.json() == {"status": "unavailable", "faults": {"process": "this process is shutting down"}}
+            assert (await client.get("/health/live")).status_code == 200
             sent = await publish(client, "room.a", 1)
             assert (await ws.next("event"))["cursor"] == sent["cursor"]
             began = time.monotonic()

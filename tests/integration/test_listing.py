@@ -74,6 +74,23 @@ async def test_a_cursor_that_names_one_partition_is_a_place_among_all(link: Link
         assert [entry.id for entry, _ in older.entries] == ids[:n]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_a_page_that_looked_at_much_else_is_short_and_goes_on(
+    link: Link, monkeypatch: pytest.MonkeyPatch, newest_first: bool
+) -> None:
+    log = log_on(link, partitions=2)
+    rare = [event("orders.1", "order.rare") for _ in range(3)]
+    for n in range(3):
+        await log.append(APP, [rare[n], *(event(f"orders.{one}") for one in range(200))])
+    monkeypatch.setattr(listing, "SCAN_BUDGET", 100)
+    first = await listing.page(log, APP, types=("order.rare",), newest_first=newest_first)
+    assert len(first.entries) <= 1
+    assert first.next_cursor is not None
+    found = await everything(log, types=("order.rare",), newest_first=newest_first)
+    ids = [one.id for one in rare]
+    assert [entry.id for entry, _ in found.entries] == (ids[::-1] if newest_first else ids)
+
+
 async def test_an_event_that_is_appended_while_a_page_is_read_has_its_own_place(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:

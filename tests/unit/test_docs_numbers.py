@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from hub.core import jose, jwk, limits, tenant
-from hub.store import access, audit, grants, quota, requests
+from hub.store import access, audit, grants, quota, requests, revocations
 from hub.store import limits as counting
 from hub.web import door, http, jwks, portal, representation
 
@@ -40,6 +40,7 @@ NUMBERS: Final[tuple[tuple[str, str, float, float], ...]] = (
     ("limits.md", "only after three seconds", door.LIVE_SHED_AFTER, 3),
     ("limits.md", "a `Retry-After` of 1 to 4 s", door.LONGEST_WAIT, 4),
     ("limits.md", "answers 2,400 refusals a second", door.REFUSALS / door.TICK, 2400),
+    ("architecture.md", "as long as the credential could, at most 366 days", revocations.LONGEST, 366 * DAY),
     ("architecture.md", "`HUB_AUDIT_RETENTION`, 100,000 entries", audit.MAX_LENGTH, 100_000),
 )
 

@@ -1,6 +1,7 @@
 """Nothing is sent to an endpoint with a handshake before its target agreed: real workers, a real receiver."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from hub.core.endpoint import EndpointPatch, RateLimit
 from hub.core.errors import NotConfigured
+from hub.core.handshake import Granted, Refused
 from hub.store import keys
+from hub.store.connect import Link
+from hub.store.handshakes import Handshakes
 from hub.store.queues import Claimed, Want
 from tests.support.hub import Hub, publish
 from tests.support.receiver import Got, Receiver, answer
@@ -243,6 +247,31 @@ async def test_a_handshake_needs_a_name_to_ask_under(ground: Ground) -> None:
     ep = await ground.endpoint()
     with pytest.raises(NotConfigured, match="HUB_PUBLIC_URL"):
         await ground.endpoints.update(APP, ep, EndpointPatch(handshake=True))
+
+
+async def test_what_was_asked_of_the_url_before_agrees_to_nothing_and_an_answer_counts_once(link: Link) -> None:
+    ground = Ground(link, HUB_PUBLIC_URL=f"https://{ORIGIN}")
+    ep = await ground.endpoint(handshake=True)
+    partition, asking = ground.queues.partition_of(ep), Handshakes(link, ground.queues.partitions, 15)
+    old = await asking.take(partition)
+    assert old is not None
+    assert await asking.take(partition) is None  # it is being asked, for as long as the answer may take
+    assert old.timeout == 10
+    assert float(await link.call("ZSCORE", keys.asks(partition), ep)) > (time.time() + old.timeout) * 1000
+    await ground.endpoints.update(APP, ep, EndpointPatch(url="http://127.0.0.1:9/new"))
+    assert not await asking.granted(old, ORIGIN, Granted(None))
+    assert not await asking.refused(old, Refused("no"), None)
+    seen = await ground.endpoints.get(APP, ep)
+    assert seen.permission is not None
+    assert (seen.disabled_reason, seen.permission.state, seen.permission.tries) == ("handshake", "pending", 0)
+    new = await asking.take(partition)
+    assert new is not None
+    assert new.config.url == "http://127.0.0.1:9/new"
+    assert await asking.granted(new, ORIGIN, Granted(None))
+    assert not await asking.granted(new, ORIGIN, Granted(1))
+    seen = await ground.endpoints.get(APP, ep)
+    assert seen.permission is not None
+    assert (seen.enabled, seen.permission.state, seen.permission.rate) == (True, "granted", None)
 
 
 async def test_a_worker_that_dies_while_it_asks_is_followed_by_another(receiver: Receiver, topic: str) -> None:

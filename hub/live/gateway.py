@@ -160,7 +160,7 @@ class Gateway:
             # Needs no turn: what a running step gathered lies below the cursor that the client is told.
             self.own.enter(connection, own)
             self.presence.enter(connection, (own,))
-        if self._closing:
+        if self._closing and connection.transport != "poll":  # a poll is answered at once by now
             self._send_away(connection)
 
     def drop(self, connection: Connection) -> None:

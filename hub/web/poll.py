@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hub.core.errors import InvalidCursor, Unauthenticated
+from hub.core.errors import Forbidden, InvalidCursor, StoreUnavailable, Unauthenticated
 from hub.live.gateway import Gateway
 from hub.live.polling import Polling
 from hub.live.replay import Start
@@ -28,6 +28,7 @@ _NAME: Final = "poll"
 AFTER: Final = query.cursor("after", "Only events after this cursor; without one, from now on.")
 HOW_LONG: Final = query.seconds("wait", "How many seconds to wait for an event.", default=WAIT, most=MAX_WAIT)
 LIMIT: Final = query.number("limit", "How many events an answer has at most.", default=100, most=500)
+_REFUSALS: Final = {refusal.close_code: refusal for refusal in (Unauthenticated, Forbidden)}
 _CLIENT_GONE: Final = 499
 """What the log shows for a client that didn't wait; nobody gets it."""
 
@@ -54,8 +55,12 @@ async def poll(call: Call[None]) -> Page | Response:
             return Response(status_code=_CLIENT_GONE)
     finally:
         gateway.drop(connection)
-    if connection.ended is not None and connection.ended[0] == Unauthenticated.close_code:
-        raise Unauthenticated(f"The poll ended: {connection.ended[1]}")
+    if connection.ended is not None:
+        code, reason = connection.ended
+        if code in _REFUSALS:
+            raise _REFUSALS[code](f"The poll ended: {reason}")
+        if not connection.cursor:  # before it had a place to go on from, and without one the client would lose its own
+            raise StoreUnavailable("This process is shutting down")
     call.headers["cache-control"] = "no-store"
     return _answer(connection, limit)
 

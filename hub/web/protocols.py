@@ -123,6 +123,7 @@ class LiveHttp(PatientHttp):
     """What counts the request in progress."""
     _held: tuple[bytes, Turned] | None = None
     """What a connection in line has sent."""
+    _ends = False
     _behind: int | None = None
     """Where, in the bytes that came with a handshake's end, those behind it begin."""
 
@@ -190,6 +191,8 @@ class LiveHttp(PatientHttp):
     def on_headers_complete(self) -> None:
         before = self.cycle
         super().on_headers_complete()
+        if self._ends:
+            self.cycle.keep_alive = False
         if self.cycle is before or self._line is not None:  # a handshake; or one behind another, which run in turn
             return
         line = self._door.line(self.scope["raw_path"])
@@ -201,6 +204,13 @@ class LiveHttp(PatientHttp):
         else:
             line.enter()
             self._line = line
+
+    def end_soon(self) -> None:
+        """Close the connection behind the answer to the request in progress, or else to the next: whoever asks again
+        is to ask another process."""
+        self._ends = True
+        if cast("Any", self.cycle) is not None:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         is_last = not self.pipeline

@@ -83,6 +83,9 @@ class HubServer(uvicorn.Server):
                 await self._forced.wait()
         for server in self.servers:
             server.close()
+        for connection in self.server_state.connections:
+            if isinstance(connection, LiveHttp):
+                connection.end_soon()
         await gateway.drain(DRAIN_SECONDS)
 
 

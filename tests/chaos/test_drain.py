@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from hub.web.server import DRAIN_SECONDS
 from tests.support.hub import KEY, Hub, publish
-from tests.support.live import SseClient, WsClient
+from tests.support.live import SseClient, WsClient, connected
 from tests.support.waiting import eventually
 
 
@@ -104,6 +104,31 @@ async def test_readiness_falls_first_while_everything_goes_on() -> None:
                     assert closed.value.rcvd is not None
                     assert closed.value.rcvd.code == 1012
         assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
+
+
+async def test_polls_amid_the_closes_are_answered_with_their_place_and_sent_elsewhere(
+    hub: Hub, client: httpx.AsyncClient
+) -> None:
+    """Each on a connection that is kept, as a client has it: its next poll comes on it, too."""
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(WsClient.open(hub)) for _ in range(60)]  # which take their time
+        pollers = [await stack.enter_async_context(hub.client()) for _ in range(2)]
+        cursor = (await publish(client, "a.b", 0))["cursor"]
+        query = {"topic": "a.b", "after": cursor, "wait": "25"}
+        waiting = asyncio.ensure_future(pollers[0].get("/v1/poll", params=query, timeout=30))
+        assert (await pollers[1].get("/health/live")).status_code == 200
+        await eventually(lambda: connected(pollers[1], "poll"), "the poll waits")
+        hub.webs[0].signal(signal.SIGTERM)
+        await sockets[0].closed()
+        await publish(client, "a.b", 1)
+        for answer in (await waiting, await pollers[1].get("/v1/poll", params=query)):
+            assert answer.status_code == 200
+            page = answer.json()
+            assert [event["data"] for event in page["data"]] in ([], [1])
+            assert page["pagination"]["next_cursor"] == (page["data"][0]["cursor"] if page["data"] else cursor)
+        for poller in pollers:
+            with pytest.raises(httpx.ConnectError):
+                await poller.get("/v1/poll", params=query)
 
 
 async def test_a_client_that_reads_nothing_does_not_hold_up_the_end(hub: Hub, client: httpx.AsyncClient) -> None:

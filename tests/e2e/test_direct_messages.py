@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.hub import Hub, auth, publish, token
-from tests.support.live import SseClient, WsClient
+from tests.support.live import SseClient, WsClient, connected
 from tests.support.waiting import eventually
 
 ANN = token("ann", publish=["@user.bob", "room.**"], subscribe=["room.**"])
@@ -143,8 +143,12 @@ async def test_a_user_is_disconnected_everywhere_within_a_second(
         WsClient.open(hub, key=key, index=1) as second,
         SseClient.open(hub, f"topic={topic}", key=key, index=1) as sse,
         WsClient.open(hub, key=token("other")) as other,
+        hub.client(1, key) as poller,
+        hub.client(1) as there,
     ):
         await sse.event()
+        polling = asyncio.ensure_future(poller.get("/v1/poll", params={"topic": topic, "wait": "25"}, timeout=30))
+        await eventually(lambda: connected(there, "poll"), "the poll waits")
         path = f"/v1/users/{user.replace('/', '%2F')}/disconnect"
         answer = await client.post(path, json={"reason": "banned"})
         assert answer.status_code == 202
@@ -155,6 +159,7 @@ async def test_a_user_is_disconnected_everywhere_within_a_second(
                     await ws.connection.recv()
                 assert (ws.connection.close_code, ws.connection.close_reason) == (4003, "banned")
             await read_to_end(sse)
+            assert (await polling).status_code == 403
         assert await other.quiet() == []
     async with WsClient.open(hub, key=key) as again:  # its token is good still
         assert again.connected["user"] == user

@@ -246,6 +246,18 @@ async def test_a_retry_by_hand_is_sent_at_once(ground: Ground, receiver: Receive
     assert median(delays) < TICK / 2  # woken by the doorbell: the poll behind it is slower
 
 
+async def test_a_retry_by_hand_has_the_whole_schedule_before_it(ground: Ground, receiver: Receiver) -> None:
+    receiver.then = answer(500)
+    ep = await ground.endpoint(url=receiver.url(), retry=ONCE)
+    await ground.append(1)
+    done = await ended(ground, ep, "exhausted")
+    await ground.deliveries.retry(APP, done.id)
+    await receiver.until(4)
+    again = await ended(ground, ep, "exhausted")
+    assert [one.number for one in again.attempts] == [1, 2, 3, 4]
+    assert len(receiver.got) == 4
+
+
 async def test_an_event_is_sent_at_once(ground: Ground, receiver: Receiver) -> None:
     await ground.endpoint(url=receiver.url())
     await ground.append(1)

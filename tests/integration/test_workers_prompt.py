@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from hub.core.endpoint import RateLimit
+from hub.core.endpoint import EndpointPatch, RateLimit
 from hub.store import keys
 from hub.store.connect import Link
-from hub.store.queues import Lease, Queues
+from hub.store.delivery_scan import Filter
+from hub.store.paging import Window
+from hub.store.queues import Known, Lease, Queues
 from hub.store.traffic import Counter
 from tests.support.receiver import Receiver
+from tests.support.waiting import eventually
 from tests.support.webhook_site import ended
-from tests.support.webhooks import Ground
+from tests.support.webhooks import APP, Ground
 from workers.deliver import AT_ONCE, PROMPT, Deliverer
 from workers.sender import Answer, Sender
 
@@ -51,6 +54,46 @@ async def test_only_what_a_rate_limit_counts_has_to_be_sent_promptly(
         assert 2 - len(queues.delays) == delayed
         counted = await link.call("ZCARD", keys.claims(ground.queues.partition_of(ep), ep))
         assert counted == (0 if limit is None else 1)
+
+
+class Waiting(Queues):
+    """The store's queues, from which nobody learns of an endpoint before `told` is set."""
+
+    told: asyncio.Event
+
+    async def config(self, partition: int, endpoint_id: str) -> Known | None:
+        await self.told.wait()
+        return await super().config(partition, endpoint_id)
+
+
+@pytest.mark.parametrize(("change", "status"), [("agree", "pending"), ("delete", "cancelled")])
+async def test_what_was_claimed_before_its_endpoint_may_get_nothing_any_more_is_not_sent(
+    link: Link, change: str, status: str
+) -> None:
+    ground = Ground(link, HUB_PUBLIC_URL="https://hub.example")
+    queues = Waiting(link, partitions=4, retention=3600)
+    queues.told = asyncio.Event()
+    async with Receiver() as receiver, _delivering(ground, queues):
+        ep = await ground.endpoint(url=receiver.url())
+        await ground.owe(ep, await ground.append(1))
+        leases = keys.leases(ground.queues.partition_of(ep), ep)
+
+        async def leased() -> int:
+            return await link.call("ZCARD", leases)
+
+        async def ended() -> bool:
+            return await leased() == 0
+
+        await eventually(leased, "it is claimed")
+        if change == "agree":  # its target has to, from now on
+            await ground.endpoints.update(APP, ep, EndpointPatch(handshake=True))
+        else:
+            await ground.endpoints.delete(APP, ep)
+        queues.told.set()
+        await eventually(ended, "it is given back, or has ended", 3)
+        page, _, _ = await ground.deliveries.page(APP, Filter(endpoint=ep), Window(10, descending=True))
+        assert [(one.status, one.attempt_count) for one in page] == [(status, 0)]
+        assert receiver.connections == 0
 
 
 class Turns(Sender):

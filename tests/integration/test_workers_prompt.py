@@ -116,19 +116,22 @@ class Turns(Sender):
             await asyncio.sleep(0)
 
 
-async def test_a_claim_of_very_many_leaves_the_loop_to_others_between(link: Link) -> None:
+@pytest.mark.parametrize(("transform", "at_once"), [(None, AT_ONCE), ("data", 1)])
+async def test_a_claim_of_very_many_leaves_the_loop_to_others_between(
+    link: Link, transform: str | None, at_once: int
+) -> None:
     ground, sender = Ground(link), Turns()
     counting = asyncio.create_task(sender.count())
     queues = Queues(link, partitions=4, retention=3600)
     async with Receiver() as receiver, _delivering(ground, queues, sender, concurrency=400):
-        ep = await ground.endpoint(url=receiver.url(), max_in_flight=100)
+        ep = await ground.endpoint(url=receiver.url(), max_in_flight=100, transform=transform)
         await ground.owe(ep, await ground.append(1))
         await ended(ground, ep, "succeeded")  # from now on it is known for quick
         await ground.owe(ep, await ground.append(100))
         await receiver.until(101)
     counting.cancel()
     assert sum(sender.began.values()) == 101
-    assert max(sender.began.values()) <= AT_ONCE
+    assert max(sender.began.values()) <= at_once
 
 
 @asynccontextmanager

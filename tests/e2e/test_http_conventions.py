@@ -44,7 +44,13 @@ async def test_an_error_comes_in_the_form_that_is_liked_best(client: httpx.Async
     assert told["code"] in (await client.get(page)).text
 
 
-@pytest.mark.parametrize("accept", ["text/html", "image/*", "application/json;q=0", "application/xml, text/plain"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/html", "image/*", "application/json;q=0", "application/xml, text/plain", "application/json;q=7",
+        "application/json;q=high", "*/*, application/*;q=0",
+    ],
+)  # fmt: skip
 async def test_a_form_that_the_hub_has_not_is_refused_before_anything_is_done(
     client: httpx.AsyncClient, topic: str, accept: str
 ) -> None:
@@ -101,6 +107,9 @@ async def test_long_answers_are_compressed_for_who_takes_that(client: httpx.Asyn
     assert int(packed.headers["content-length"]) < 1000 < int(plain.headers["content-length"])
     assert packed.json()["data"] == plain.json()["data"]
     assert "accept-encoding" in packed.headers["vary"]
+    for accepted, coding in (("*", "gzip"), ("gzip;q=0, *", None), ("*;q=0", None), ("gzip, *;q=0", "gzip")):
+        answer = await client.get(url, headers={"accept-encoding": accepted})
+        assert answer.headers.get("content-encoding") == coding
     for length, coding in ((800, None), (1100, "gzip")):  # with what is around it, below and above 1 KiB
         path = f"/v1/events/{(await publish(client, topic, 'x' * (length - 300)))['id']}"
         answer = await client.get(path, headers={"accept-encoding": "br, gzip;q=0.5"})

@@ -17,10 +17,11 @@ from hub.live.presence import Presence
 from hub.live.replay import Start
 from hub.live.rooms import RoomKey
 from hub.live.tail import Tail
+from hub.live.watched import decode
 from hub.store import keys
 from hub.store.connect import Link
 from hub.store.log import Log
-from hub.store.presence import CHUNK, PresenceStore
+from hub.store.presence import CHUNK, KIND, PresenceStore
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually
 
@@ -125,6 +126,8 @@ async def test_a_lease_that_was_lost_is_begun_anew_without_anybody_leaving(gatew
         gateway.add(client)
         await join(gateway, client, watch=client is ann)
     await eventually(lambda: ann.told() == [("user_joined", ["bob"])], "ann hears of bob")
+    left: list[str] = []
+    gateway.on_notice(KIND, lambda notice: left.extend(decode(notice.data).left))
     (old,) = await link.call("ZRANGE", keys.PRESENCE_LEASES, 0, -1)
     await link.call("ZADD", keys.PRESENCE_LEASES, 0, old)  # as another process does when it has run out
 
@@ -135,8 +138,18 @@ async def test_a_lease_that_was_lost_is_begun_anew_without_anybody_leaving(gatew
     await eventually(is_cleared, "the old lease's members are removed")
     assert set((await PresenceStore(link).members("default", ROOM)).users) == {"ann", "bob"}
     assert ann.told() == [("user_joined", ["bob"])]
+    gateway.drop(bob)
+    await eventually(lambda: "bob" in left, "of those who leave is heard")
+    assert left == ["bob"] * len(left)
 
 
+@pytest.fixture
+def never_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the look at everything that follows a process's start."""
+    monkeypatch.setattr("hub.live.presence._SETTLED_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("never_settled")
 async def test_a_change_whose_word_was_lost_is_made_up_for(gateway: Gateway, link: Link) -> None:
     ann = Client("ann")
     gateway.add(ann)

@@ -1,11 +1,15 @@
 """What a client asks for again, and how fast it gets it; the lines of "Live, exactly" are in test_live_lines."""
 
 import asyncio
+import contextlib
 
+import pytest
+
+from hub.core.errors import StoreUnavailable
 from hub.live.replay import STEP_BYTES
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
-from tests.support.gateways import APP, Client, process
+from tests.support.gateways import APP, Client, Process, process
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually
 
@@ -76,3 +80,38 @@ async def test_a_join_after_the_log_lost_more_than_the_window_held_is_answered_a
         assert late.of("room_joined")[0]["recovered"] is True
         await one.publish("a.x", 20)
         await eventually(lambda: late.data() == [20], "it is live")
+
+
+async def test_what_another_store_holds_comes_behind_the_gap_and_the_gap_once(
+    store: StoreProcess, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke while the tail was not reading: its next read must not go to the other store unchecked."""
+    async with process(store) as one:
+        client, waits, fan_out = Client().open(one), asyncio.Event(), one.gateway.turn.fan_out
+        await client.join(one, "a.x")
+
+        def ask() -> contextlib.AbstractAsyncContextManager[None]:
+            waits.set()
+            return fan_out()
+
+        monkeypatch.setattr(one.gateway.turn, "fan_out", ask)
+        async with one.gateway.turn.take():
+            await one.publish("a.x", 1)
+            await asyncio.wait_for(waits.wait(), 5)
+            store.wipe()
+            store.start()
+            await eventually(lambda: publishes(one, 2), "the other store takes events")
+        await eventually(lambda: client.data() == [1, 2], "both came")
+        with store.client() as outside:
+            outside.client_kill_filter(_type="normal", skipme=True)
+        await eventually(lambda: publishes(one, 3), "it is reached again")
+        await eventually(lambda: client.data() == [1, 2, 3], "it goes on")
+        told = [message["event"]["data"] if message["type"] == "event" else message["type"] for message in client.told]
+        assert told == ["room_joined", 1, "gap", 2, 3]
+
+
+async def publishes(one: Process, n: int) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        await one.publish("a.x", n)
+        return True
+    return False

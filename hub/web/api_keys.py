@@ -91,7 +91,7 @@ async def read_key(call: Call[None]) -> Key:
 
 
 async def revoke_key(call: Call[None]) -> None:
-    """It is refused within a tenth of a second, and what it has opened is closed, on every process."""
+    """It is refused within a fifth of a second, and what it has opened is closed, on every process."""
     found = await _found(call)
     call.check_match(_shown(found))
     await call.resources.api_keys.revoke(found.key.app, found.key.id)

@@ -75,6 +75,11 @@ async def test_no_route_is_open_without_a_credential(hub: Hub, method: str, path
     assert headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+async def test_the_scheme_is_read_in_any_case(hub: Hub, scheme: str) -> None:
+    assert (await status_of(hub, "GET", "/v1/events", {"authorization": f"{scheme} {KEY}"}))[0] == 200
+
+
 @pytest.fixture(scope="module")
 def scoped(hub: Hub) -> dict[str, str]:
     """A key for each scope alone."""

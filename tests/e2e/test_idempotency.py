@@ -188,6 +188,21 @@ def test_every_post_and_patch_takes_a_key_but_those_of_oauth() -> None:
     assert keyed <= changing
 
 
+async def test_a_key_holds_over_partitions_too() -> None:
+    with Hub(HUB_PARTITIONS="3") as hub:
+        async with hub.client() as client:
+            batch = [{"topic": f"spread.{n}", "type": "a.b", "data": n} for n in range(6)]
+            headers = {"idempotency-key": "spread"}
+            answers = [
+                await client.post("/v1/events", json=body, headers=headers) for body in (batch, batch[:5], batch)
+            ]
+            assert [answer.status_code for answer in answers] == [202, 422, 202]
+            first, again = answers[0].json()["data"], answers[2].json()["data"]
+            assert again == [{**one, "duplicate": True} for one in first]
+            assert answers[2].headers["idempotency-replay"] == "true"
+            assert len((await client.get("/v1/events")).json()["data"]) == 6
+
+
 async def test_ephemeral_events_are_not_sent_again(client: httpx.AsyncClient, key: dict[str, str], topic: str) -> None:
     event = {"topic": topic, "type": "typing", "data": 1, "ephemeral": True}
     answers = [(await client.post("/v1/events", json=event, headers=key)).json()["data"] for _ in range(2)]

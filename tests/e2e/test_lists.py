@@ -195,6 +195,22 @@ async def test_a_filter_finds_what_it_says(tenant: Tenant, path: str, query: dic
     assert sum(len(page["data"]) for page in there) == sum(len(page["data"]) for page in back) == expected
 
 
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        ("2126-01-31T08:00:00+01:00", 0),
+        ("2026-01-31t08:00:00z", 7),
+        ("2026-01-31T08:00:00.5-01:00", 7),
+        ("2026-01-31", 7),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_time_is_taken_with_its_offset_unescaped(tenant: Tenant, since: str, expected: int) -> None:
+    answer = await tenant.client.get(f"/v1/events?since={since}")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["data"]) == expected
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_deliveries_go_on_by_the_older_name_too(tenant: Tenant) -> None:
     first = await tenant.page("/v1/deliveries", limit=2)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -76,7 +75,8 @@ async def test_a_client_may_show_itself_by_http_basic(oauth: httpx.AsyncClient, 
     plain = await oauth.post("/v1/oauth/token", data=body, auth=(key["id"], key["key"]))
     assert plain.status_code == 200
     assert (plain.headers["cache-control"], plain.headers["pragma"]) == ("no-store", "no-cache")
-    encoded = base64.b64encode(f"{quote(key['id'], safe='')}:{quote(key['key'], safe='')}".encode()).decode()
+    escaped = ["".join(f"%{ord(letter):02X}" for letter in text) for text in (key["id"], key["key"])]  # RFC 6749, 2.3.1
+    encoded = base64.b64encode(":".join(escaped).encode()).decode()
     header = {"authorization": f"basic {encoded}"}
     assert (await oauth.post("/v1/oauth/token", data=body, headers=header)).status_code == 200
     both = await oauth.post("/v1/oauth/token", data=form(key, **body), auth=(key["id"], key["key"]))
@@ -123,7 +123,7 @@ async def test_a_client_that_is_not_known_is_refused_the_same_way(
         ({"grant_type": "refresh_token", "refresh_token": "nonsense"}, "invalid_grant"),
         ({"grant_type": "refresh_token", "refresh_token": f"hubrt_{'0' * 24}_{'a' * 43}"}, "invalid_grant"),
         ({"grant_type": ["client_credentials", "client_credentials"]}, "invalid_request"),
-        ({f"f{n}": "x" for n in range(30)}, "invalid_request"),
+        ({"grant_type": "client_credentials", **{f"f{n}": "x" for n in range(18)}}, "invalid_request"),
     ],
 )
 async def test_a_request_that_is_wrong_is_refused_as_the_rfc_says(

@@ -151,9 +151,10 @@ async def test_a_plan_counts_at_once_everywhere_and_is_the_deployments_to_give(
             return answer.headers["ratelimit-policy"] == '"app-86400s";q=300;w=86400'
 
         await eventually(policy, "the other plan counts", 2)
-    wrong = await admin.patch(f"/v1/apps/{app}", json={"plan": "huge"})
-    assert wrong.status_code == 400
-    assert "default, small" in wrong.json()["error"]["message"]
+    for plan in ("huge", "anonymous"):
+        wrong = await admin.patch(f"/v1/apps/{app}", json={"plan": plan})
+        assert wrong.status_code == 400
+        assert "default, small" in wrong.json()["error"]["message"]
 
 
 async def test_an_app_whose_plan_is_gone_is_on_the_default_one() -> None:

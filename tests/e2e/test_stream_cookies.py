@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.hub import KEY, Hub, token
+from tests.support.hub import KEY, Hub, auth, token
 
 LISTED = "https://app.example"
 
@@ -104,6 +104,19 @@ async def test_a_cookie_holds_a_token_and_other_credentials_go_before_it(hub: Hu
     assert (await stream(hub, {**foreign, "authorization": f"Bearer {KEY}"})).status_code == 200
     assert (await stream(hub, foreign, f"&token={token('ann', subscribe=['room.*'])}")).status_code == 200
     assert await close_code(hub, {**foreign, "authorization": f"Bearer {KEY}"}) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "status"),
+    [(KEY, "&token=wrong&ticket=wrong", 200), ("wrong", f"&token={KEY}", 401), (None, f"&token={KEY}&ticket=wrong", 200),
+     (None, f"&token=wrong&ticket={KEY}", 401), (None, f"&ticket={KEY}", 401)],
+)  # fmt: skip
+async def test_the_header_counts_before_the_token_of_the_url_and_that_before_its_ticket(
+    hub: Hub, header: str | None, query: str, status: int
+) -> None:
+    headers = {} if header is None else auth(header)
+    async with httpx.AsyncClient(base_url=hub.url()) as client:
+        assert (await client.get(f"/v1/poll?topic=a&wait=0{query}", headers=headers)).status_code == status
 
 
 async def test_a_cookie_opens_nothing_else(hub: Hub) -> None:

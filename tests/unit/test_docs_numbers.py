@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from hub.core import jose, jwk, limits, tenant
-from hub.store import access, audit, grants, quota, requests, revocations
+from hub.store import access, audit, grants, quota, requests, revocations, versioned
 from hub.store import limits as counting
 from hub.web import door, http, jwks, portal, representation
 
@@ -16,6 +16,8 @@ NUMBERS: Final[tuple[tuple[str, str, float, float], ...]] = (
     # document, its words, and the constant with what they make of it
     ("api.md", "at most 64 KiB", http.MAX_BODY, 64 * 1024),
     ("api.md", "Answers from 1 KiB on are compressed", representation.LEAST, 1024),
+    ("credentials.md", "an API key, an app or a grant within a fifth", versioned.FRESH, 0.2),
+    ("limits.md", "it counts everywhere within a fifth of a second", versioned.FRESH, 0.2),
     ("credentials.md", "written once a minute", access.USED_SECONDS, 60),
     ("credentials.md", "after an hour, with its grant", grants.ACCESS_SECONDS, 3600),
     ("credentials.md", "One that isn't used ends after 7 days", grants.REFRESH_SECONDS, 7 * DAY),

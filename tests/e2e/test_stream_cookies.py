@@ -108,9 +108,14 @@ async def test_a_cookie_holds_a_token_and_other_credentials_go_before_it(hub: Hu
 
 @pytest.mark.parametrize(
     ("header", "query", "status"),
-    [(KEY, "&token=wrong&ticket=wrong", 200), ("wrong", f"&token={KEY}", 401), (None, f"&token={KEY}&ticket=wrong", 200),
-     (None, f"&token=wrong&ticket={KEY}", 401), (None, f"&ticket={KEY}", 401)],
-)  # fmt: skip
+    [
+        (KEY, "&token=wrong&ticket=wrong", 200),
+        ("wrong", f"&token={KEY}", 401),
+        (None, f"&token={KEY}&ticket=wrong", 200),
+        (None, f"&token=wrong&ticket={KEY}", 401),
+        (None, f"&ticket={KEY}", 401),
+    ],
+)
 async def test_the_header_counts_before_the_token_of_the_url_and_that_before_its_ticket(
     hub: Hub, header: str | None, query: str, status: int
 ) -> None:

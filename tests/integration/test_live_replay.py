@@ -7,6 +7,7 @@ import pytest
 
 from hub.core.errors import StoreUnavailable
 from hub.live.replay import STEP_BYTES
+from hub.store import keys
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
 from tests.support.gateways import APP, Client, Process, process
@@ -115,3 +116,24 @@ async def publishes(one: Process, n: int) -> bool:
         await one.publish("a.x", n)
         return True
     return False
+
+
+async def test_what_a_store_with_an_older_clock_holds_is_new(store: StoreProcess, link: Link) -> None:
+    async with process(store) as one:
+        client = Client().open(one)
+        await client.join(one, "a.x")
+        await one.publish("a.x", 1)
+        await eventually(client.data, "it came")
+        event = ("a", APP, "t", "a.x", "y", "t", "i", "evt_5", "r", "", "e", b'{"data":5}')
+        await one.link.pipeline([("FLUSHALL",), ("XADD", keys.log(0), "5-0", *event)])
+        await eventually(lambda: len(client.told) == 4, "it came")
+        assert [message["type"] for message in client.told] == ["room_joined", "event", "gap", "event"]
+        assert client.data() == [1, 5]
+
+
+async def test_a_process_one_of_whose_tasks_has_died_is_not_ready(store: StoreProcess, link: Link) -> None:
+    async with process(store) as one:
+        assert one.gateway.fault is None
+        (pulse,) = [task for task in asyncio.all_tasks() if task.get_name() == "pulse"]
+        pulse.cancel()
+        await eventually(lambda: one.gateway.fault == "the pulse has stopped", "it says so")

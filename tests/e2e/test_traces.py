@@ -86,11 +86,17 @@ async def test_one_trace_holds_the_publish_the_append_each_fan_out_and_each_atte
             sent = [one.headers["traceparent"] for one in tries]
             assert {text.split("-")[2] for text in sent} == {span.id for span in got["attempt"]}
             assert {text.split("-")[1] for text in sent} == {TRACE}
+            # One that its sender doesn't sample stays so on its way, and makes no spans.
+            unsampled = {"traceparent": f"00-{'f' * 32}-{PARENT}-00"}
+            (await client.post("/v1/events", json=event, headers=unsampled)).raise_for_status()
+            _, trace, _, flags = (await site.until(3))[2].headers["traceparent"].split("-")
+            assert (trace, flags) == ("f" * 32, "00")
             # A publisher without a trace begins one.
             await publish(client, "orders.2", 2)
-            own = (await site.until(3))[2].headers["traceparent"].split("-")[1]
+            own = (await site.until(4))[3].headers["traceparent"].split("-")[1]
             await eventually(lambda: len(spans(collector, own)) >= 5, "the hub's own trace is whole")
             assert own != TRACE
+            assert spans(collector, trace) == []
         for process in (*hub.webs, *hub.workers):
             assert await asyncio.to_thread(process.terminate) == 0
     finally:

@@ -8,7 +8,7 @@ import pytest
 from hub.core import jose, jwk, limits, tenant
 from hub.store import access, audit, grants, quota, requests, revocations, versioned
 from hub.store import limits as counting
-from hub.web import door, http, jwks, portal, representation
+from hub.web import door, http, jwks, poll, portal, representation
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 DAY: Final = 86400
@@ -42,6 +42,8 @@ NUMBERS: Final[tuple[tuple[str, str, float, float], ...]] = (
     ("limits.md", "only after three seconds", door.LIVE_SHED_AFTER, 3),
     ("limits.md", "a `Retry-After` of 1 to 4 s", door.LONGEST_WAIT, 4),
     ("limits.md", "answers 2,400 refusals a second", door.REFUSALS / door.TICK, 2400),
+    ("live.md", "0 to 60; 25 unless given", poll.WAIT, 25),
+    ("live.md", "0 to 60; 25 unless given", poll.MAX_WAIT, 60),
     ("architecture.md", "as long as the credential could, at most 366 days", revocations.LONGEST, 366 * DAY),
     ("architecture.md", "`HUB_AUDIT_RETENTION`, 100,000 entries", audit.MAX_LENGTH, 100_000),
 )

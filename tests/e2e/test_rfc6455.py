@@ -130,7 +130,10 @@ async def test_reserved_opcodes_fail_the_connection(hub: Hub, opcode: int) -> No
 
 
 @pytest.mark.parametrize("how", ["at once", "frame by frame", "byte by byte"])
-@pytest.mark.parametrize("bad", [frame(TEXT, b"{}", rsv=1), frame(3), frame(11, b"x"), frame(CONT, b"{}", fin=False)])
+@pytest.mark.parametrize(
+    "bad", [frame(TEXT, b"{}", rsv=1), frame(3), frame(11, b"x"), frame(CONT, b"{}", fin=False)],
+    ids=["a reserved bit", "opcode 3", "opcode 11", "nothing to continue"],
+)  # fmt: skip
 async def test_a_message_before_the_breach_is_answered_or_not_and_nothing_behind_it(
     hub: Hub, bad: bytes, how: str
 ) -> None:

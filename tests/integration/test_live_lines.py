@@ -4,10 +4,10 @@
 |---|---|---|
 | one sequencer | join between slices; leave, loss, notice amid a fan-out | unit/test_turn |
 | log order per connection | several rooms on one connection | e2e/test_websocket; test_live_model |
-| fast or slow | | unit/test_slice, test_slim; unit/test_connection: TLS; chaos/test_drain: stops reading; test_live_ends |
-| replay | held while the window moves, the log is trimmed, the epoch changes; rejoins; the budget | test_live_replay, test_live_model |
+| fast or slow | | unit/test_slice, test_slim, test_connection (TLS); chaos/test_drain; test_live_ends |
+| replay | held while window, trim or epoch moves; rejoins; the budget | test_live_replay, test_live_model |
 | cursors | heartbeats amid fan-out and replay; ahead of the tail; partitions not named | e2e/test_stream: precedence |
-| epoch | during a replay; noticed by another; store away amid the check | chaos/test_store_lost; test_live_replay; test_log |
+| epoch | during a replay; noticed by another; store away | chaos/test_store_lost; test_live_replay; test_log |
 | frames | replayed and live bytes are the same | unit/test_frames; e2e/test_stream |
 | patterns, payload | | unit/test_topics; unit/test_event; e2e/test_publish |
 | control stream | a notice amid a batch | test_live_reading: nothing repeated; unit/test_steps |

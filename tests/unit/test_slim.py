@@ -257,7 +257,7 @@ def test_how_long_a_client_has_been_behind_is_known_and_forgotten_when_it_has_ca
             while not pair.connection.slow_for(loop.time()):
                 pair.connection.write(b"x" * 4096)
                 written += 4096
-                assert written < MIB
+                assert written < 64 * MIB  # more than a kernel takes for who doesn't read
                 await asyncio.sleep(0)
             waiting = asyncio.ensure_future(pair.connection.drained())
             await asyncio.sleep(0)

@@ -59,7 +59,7 @@ class _Cors(CORSMiddleware):
             known = ", ".join(METHODS)
             faults.append(Detail("Access-Control-Request-Method", f"{method[:40]!r} is not allowed; allowed: {known}"))
         names = [name.strip() for name in asked.get("access-control-request-headers", "").split(",")]
-        if foreign := [name for name in names if name.lower() not in self.allow_headers]:
+        if foreign := [name for name in names if name and name.lower() not in self.allow_headers]:
             shown, known = ", ".join(foreign)[:100], ", ".join(ASKED)
             faults.append(Detail("Access-Control-Request-Headers", f"{shown!r} is not allowed; allowed: {known}"))
         if "access-control-request-private-network" in asked:

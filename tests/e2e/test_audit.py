@@ -1,6 +1,7 @@
 """The audit log: who changed what, from where, and what came of it; nothing secret."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from hub.app import OPERATIONS
 from tests.support.hub import Hub, auth, token
+from tests.support.waiting import eventually
 
 _numbers = itertools.count(1)
 DATA = {
@@ -150,3 +152,20 @@ def test_the_log_has_a_line_for_each_entry(tenant: Tenant, hub: Hub) -> None:
     tenant.client.post("/v1/tokens/revoke", json={"user": "ann"}, headers={"x-request-id": "req-audit-line"})
     lines = [line for process in hub.webs for line in process.log.splitlines() if "req-audit-line" in line]
     assert [line for line in lines if '"event":"audit"' in line.replace(" ", "")]
+
+
+async def test_what_the_store_does_not_take_is_in_the_log_all_the_same() -> None:
+    with Hub() as full:
+        with full.store.client() as store:
+            store.config_set("maxmemory", "1mb")
+        async with full.client() as client:
+            refused = await client.post("/v1/keys", json={"role": "admin"}, headers={"x-request-id": "unkept"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "LOG_FULL")
+
+        def said() -> dict[str, dict[str, Any]]:
+            found = [json.loads(line) for line in full.webs[0].log.splitlines() if '"unkept"' in line]
+            return {line["event"]: line for line in found}
+
+        await eventually(lambda: "request" in said(), "all of it is logged")
+        assert (said()["audit"]["action"], said()["audit"]["status"]) == ("POST /v1/keys", 503)
+        assert said()["audit_not_kept"]["level"] == "error"

@@ -84,6 +84,14 @@ async def test_a_page_of_another_origin_is_told_nothing(listed: Hub) -> None:
         assert asked.headers["x-request-id"] == asked.json()["meta"]["request_id"]
 
 
+async def test_the_hub_is_not_opened_from_the_public_network_into_a_private_one(listed: Hub) -> None:
+    async with httpx.AsyncClient(base_url=listed.url(), headers=PAGE) as page:
+        wanted = {"access-control-request-method": "GET", "access-control-request-private-network": "true"}
+        asked = await page.options("/v1/events", headers=wanted)
+        assert asked.status_code == 400
+        assert [one["field"] for one in asked.json()["error"]["details"]] == ["Access-Control-Request-Private-Network"]
+
+
 async def test_all_origins_may_ask_where_all_are_listed_but_never_with_cookies() -> None:
     with Hub(HUB_CORS_ORIGINS="*") as hub:
         async with httpx.AsyncClient(base_url=hub.url(), headers={"origin": "https://any.example"}) as page:

@@ -65,6 +65,8 @@ async def test_a_body_in_a_form_or_coding_that_is_not_understood_is_refused(clie
     for headers in ({"content-type": "text/plain"}, packed):
         response = await client.post("/v1/endpoints", content=gzip.compress(b"{}"), headers=headers)
         assert (response.status_code, response.json()["error"]["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    plain = {"content-type": "Application/JSON ; charset=utf-8", "content-encoding": "Identity"}
+    assert (await client.post("/v1/tokens/revoke", content=b'{"user":"nobody"}', headers=plain)).status_code == 200
 
 
 @pytest.mark.parametrize("depth", [1000, 30_000])

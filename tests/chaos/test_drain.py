@@ -106,6 +106,18 @@ async def test_readiness_falls_first_while_everything_goes_on() -> None:
         assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
 
 
+async def test_a_second_signal_ends_the_wait_and_nobody_goes_untold() -> None:
+    with Hub(HUB_DRAIN_WAIT="60") as hub:
+        async with WsClient.open(hub) as ws:
+            hub.webs[0].signal(signal.SIGTERM)
+            await eventually(lambda: not hub.is_ready(), "it drains")
+            began = time.monotonic()
+            hub.webs[0].signal(signal.SIGTERM)
+            assert await ws.closed() == 1012
+        assert await asyncio.to_thread(hub.webs[0].process.wait, 10) == 0
+        assert time.monotonic() - began < 10
+
+
 async def test_polls_amid_the_closes_are_answered_with_their_place_and_sent_elsewhere(
     hub: Hub, client: httpx.AsyncClient
 ) -> None:

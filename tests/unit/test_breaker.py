@@ -24,6 +24,7 @@ from hub.core.breaker import POLICY, says, state
         (None, "forbidden", "down"),
         (None, "secret", ""),
         (None, "proxy", ""),
+        (None, "transform", ""),
     ],
 )
 def test_an_answer_says_whether_the_endpoint_is_there(status: int | None, error: str | None, expected: str) -> None:

@@ -31,7 +31,7 @@ def sdk_event(**attributes: Any) -> CloudEvent:
     return CloudEvent(
         {"id": "a-1", "source": "/größe?x=1", "type": "order.created", "topic": "orders.42", "subject": "a \"b\" 100%",
          "time": datetime(2026, 1, 31, 8, tzinfo=UTC), "datacontenttype": "application/json", "traceid": "00-ab",
-         **attributes},
+         "dataschema": "https://shop.example/order.json", **attributes},
         {"total": 7, "name": "größe"},
     )  # fmt: skip
 
@@ -56,6 +56,14 @@ def test_what_the_sdk_sends_comes_out_for_the_sdk_as_it_was(mode: str) -> None:
         back = from_http_event(way)
         assert back.get_attributes() == event.get_attributes()
         assert back.get_data() == event.get_data()
+
+
+def test_extensions_that_are_no_text_keep_their_type_in_json_and_are_written_out_in_headers() -> None:
+    body = stored(parse(sampled=True, muted=False, priority=7))
+    shown = msgspec.json.decode(cloudevents.structured(body))
+    assert (shown["sampled"], shown["muted"], shown["priority"]) == (True, False, 7)
+    headers, _ = cloudevents.binary(body)
+    assert (headers["ce-sampled"], headers["ce-muted"], headers["ce-priority"]) == ("true", "false", "7")
 
 
 @given(source=st.text(min_size=1, max_size=30).filter(lambda text: "\0" not in text))

@@ -25,6 +25,13 @@ def test_an_exponential_policy_becomes_its_schedule() -> None:
     assert len(schedule_of(RetryInput(base=1))) == 9
 
 
+def test_what_an_exponential_policy_does_not_name_is_as_documented() -> None:
+    thrice = (5, 15, 45, 135, 405, 1215, 3645, 10935, 32805)
+    for one in (RetryInput(base=5), RetryInput(factor=3), RetryInput(max=86400), RetryInput(attempts=10)):
+        assert schedule_of(one) == thrice
+    assert schedule_of(RetryInput(base=40_000, attempts=3)) == (40_000, 86_400)
+
+
 def test_an_explicit_schedule_stays_as_it_is() -> None:
     assert schedule_of(RetryInput(schedule=(5, 300))) == (5, 300)
     assert schedule_of(RetryInput(schedule=())) == ()

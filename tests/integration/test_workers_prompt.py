@@ -1,6 +1,7 @@
 """A deliverer between claim and sending: held up, it sends in time or gives back; and it lets others go between."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from tests.support.webhook_site import ended
 from tests.support.webhooks import APP, Ground
 from workers.deliver import AT_ONCE, PROMPT, Deliverer
 from workers.sender import Answer, Sender
+from workers.settle import BUDGET
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 
@@ -85,6 +87,9 @@ async def test_what_was_claimed_before_its_endpoint_may_get_nothing_any_more_is_
             return await leased() == 0
 
         await eventually(leased, "it is claimed")
+        _, ends = await link.call("ZRANGE", leases, 0, 0, "WITHSCORES")
+        outlasts = int(ends) / 1000 - time.time() - ground.settings.webhook_timeout
+        assert BUDGET - 2 < outlasts <= BUDGET  # a lease outlasts an attempt, and by no more than it takes to record it
         if change == "agree":  # its target has to, from now on
             await ground.endpoints.update(APP, ep, EndpointPatch(handshake=True))
         else:

@@ -195,16 +195,17 @@ async def test_each_limit_is_a_setting(topic: str) -> None:
 
 
 async def _counts_connections(hub: Hub, topic: str) -> None:
-    """Two connections of either kind, and no third until one has ended."""
+    """Two connections of any kind, and no third until one has ended."""
     async with hub.client() as client, WsClient.open(hub):
         async with SseClient.open(hub, f"topic={topic}"):
             async with RawWs.connect(hub) as raw:
                 raw.send(request(**auth()))
                 assert (await raw.head())[0] == 101
                 assert (await raw.closed())[0] == 4029
-            refused = await client.get("/v1/stream", params={"topic": topic})
-            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
-            assert refused.headers["retry-after"]
+            for path in ("/v1/stream", "/v1/poll"):
+                refused = await client.get(path, params={"topic": topic})
+                assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
+                assert refused.headers["retry-after"]
 
         async def opens() -> bool:
             async with RawWs.connect(hub) as raw:

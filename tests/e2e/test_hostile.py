@@ -12,7 +12,7 @@ import pytest
 
 from hub.web.sockets import FORCE_AFTER
 from tests.support.bystander import Bystander, descriptors, late, resident
-from tests.support.hub import Hub, auth, publish
+from tests.support.hub import KEY, Hub, auth, publish
 from tests.support.live import SseClient, WsClient
 from tests.support.raw_ws import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawWs, frame, request, say
 from tests.support.waiting import eventually
@@ -202,6 +202,9 @@ async def _counts_connections(hub: Hub, topic: str) -> None:
                 raw.send(request(**auth()))
                 assert (await raw.head())[0] == 101
                 assert (await raw.closed())[0] == 4029
+            async with WsClient.open(hub, key=None) as late:
+                await late.say("authenticate", token=KEY)
+                assert await late.closed() == 4029
             for path in ("/v1/stream", "/v1/poll"):
                 refused = await client.get(path, params={"topic": topic})
                 assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")

@@ -299,6 +299,7 @@ async def test_a_wrong_credential_closes_with_its_code(hub: Hub, query: str, cod
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
     assert closed.value.rcvd.reason
+    assert "No credential" not in closed.value.rcvd.reason, "at once, not when its time is up"
 
 
 async def test_a_connection_ends_with_its_token(hub: Hub, topic: str) -> None:

@@ -26,7 +26,7 @@ class BriskHub(Hub):
 if __name__ == "__main__":
     for module in (sse, ws):
         module.HEARTBEAT = SECONDS  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
-    session.AUTHENTICATE_WITHIN = SECONDS  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
+    session.AUTHENTICATE_WITHIN = 2.0  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
     if size := int(os.environ.get("TEST_WINDOW", "0")):
         tail.MAX_ENTRIES = size  # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue]
         defaults = Window.__init__.__kwdefaults__

@@ -28,6 +28,8 @@ DRAIN_SECONDS: Final = 1.5
 REQUESTS_SECONDS: Final = 2
 """What a request under way gets to finish."""
 BACKLOG: Final = 4096
+ACCEPTS: Final = 16
+"""Connections accepted in one turn of the loop. Each that comes to an idle process costs as many tries."""
 
 
 class HubServer(uvicorn.Server):
@@ -89,6 +91,15 @@ class HubServer(uvicorn.Server):
         await gateway.drain(DRAIN_SECONDS)
 
 
+def listeners(sock: socket.socket) -> list[socket.socket]:
+    """The listening socket by as many descriptors as connections are to be accepted in one turn of the loop.
+
+    uvloop accepts one for each descriptor. With a single one a busy process, whose turns are long, would leave new
+    clients, and probes of its health among them, waiting unaccepted.
+    """
+    return [sock, *(sock.dup() for _ in range(ACCEPTS - 1))]
+
+
 def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int:
     """Serve on a listening socket until SIGINT or SIGTERM; returns the exit code."""
     config = uvicorn.Config(
@@ -118,7 +129,7 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
     gc.freeze()
     gc.set_threshold(4_000, 20, 600)
     try:
-        server.run(sockets=[sock])
+        server.run(sockets=listeners(sock))
     except SystemExit as exc:  # uvicorn's way to say that start-up failed; the lifespan has logged why
         return exc.code if isinstance(exc.code, int) else 1
     return 0 if server.started else 1

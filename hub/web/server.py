@@ -28,8 +28,8 @@ DRAIN_SECONDS: Final = 1.5
 REQUESTS_SECONDS: Final = 2
 """What a request under way gets to finish."""
 BACKLOG: Final = 4096
-ACCEPTS: Final = 16
-"""Connections accepted in one turn of the loop. Each that comes to an idle process costs as many tries."""
+ACCEPTS: Final = 4
+"""Connections accepted in one turn of the loop: in a storm of handshakes everybody else waits for each of them."""
 
 
 class HubServer(uvicorn.Server):
@@ -127,7 +127,7 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
     # expensive, while the hot path leaves it nothing to find: it may run seldom. What handshakes leave is found young,
     # a little at a time, since everybody waits for a pass.
     gc.freeze()
-    gc.set_threshold(4_000, 20, 600)
+    gc.set_threshold(20_000, 20, 600)
     try:
         server.run(sockets=listeners(sock))
     except SystemExit as exc:  # uvicorn's way to say that start-up failed; the lifespan has logged why

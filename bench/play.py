@@ -9,10 +9,11 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from bench import processes, rivals
 from bench.processes import BenchError, Cores, Peer, Programs
-from bench.report import AS_HUB, HALF, SATURATED, Measurement, parse
+from bench.report import AS_HUB, HALF, SATURATED, WRONGS, Measurement, parse
 from bench.scenarios import (
     ADDED_BYTES,
     BARE,
@@ -154,15 +155,33 @@ def fits(scenario: Scenario, name: str, asked: Sequence[str]) -> bool:
 
 
 def run_scenario(run: Run, scenario: Scenario, peers: Sequence[str], asked: Sequence[str]) -> list[Measurement]:
-    """Plays a scenario against all its peers, the Hub first."""
-    measurements: list[Measurement] = []
+    """Plays a scenario against all its peers, the Hub first; in several rounds the first says the rates."""
+    playing = [name for name in peers if fits(scenario, name, asked)]
+    found: dict[str, list[Measurement]] = {name: [] for name in playing}
     hub: dict[str, Measurement] = {}
-    for name in peers:
-        if not fits(scenario, name, asked):
-            continue
-        print(f"… {scenario.title}: {name}", file=sys.stderr, flush=True)
-        measured = measure(run, scenario, name, size_for(run, scenario, name, hub), hub)
-        measurements += measured
-        if name == HUB:
-            hub = {measurement.phase: measurement for measurement in measured}
-    return measurements
+    for _ in range(run.pace.rounds if scenario.in_rounds else 1):
+        for name in playing:
+            print(f"… {scenario.title}: {name}", file=sys.stderr, flush=True)
+            measured = measure(run, scenario, name, size_for(run, scenario, name, hub), hub)
+            found[name] += measured
+            if name == HUB and not hub:
+                hub = {measurement.phase: measurement for measurement in measured}
+    return [one for measured in found.values() for one in middle(measured)]
+
+
+def middle(measured: Sequence[Measurement]) -> list[Measurement]:
+    """Of the rounds of one peer, by phase: the middle of each number, and the worst of what makes one worthless."""
+    by_phase: dict[str, list[Measurement]] = {}
+    for one in measured:
+        by_phase.setdefault(one.phase, []).append(one)
+    return [
+        replace(
+            rounds[0],
+            fields={
+                name: (max(values, key=abs) if name in WRONGS else median(values))
+                for name in rounds[0].fields
+                if (values := [one.fields[name] for one in rounds if name in one.fields])
+            },
+        )
+        for rounds in by_phase.values()
+    ]

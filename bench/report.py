@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from bench.scenarios import HUB, LIMIT, SEND, Scenario
 
 CONNECT, SATURATED, HALF, AS_HUB = "connect", "saturated", "half load", "as hub"
 """Phases. As hub: the limit server, fed at the rate that the Hub reached saturated."""
+WRONGS: Final = {
+    "lost": "deliveries lost (below zero: too many)",
+    "wrong": "subscribers didn't get exactly what was published",
+    "disordered": "subscribers saw another order than their room",
+    "gaps": "gaps were reported",
+    "closed": "subscribers were closed",
+    "rejected": "events were refused",
+}
+"""Fields of what makes a measurement worthless, and what they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +86,7 @@ def failures(measurement: Measurement) -> Iterator[str]:
     """What makes a measurement worthless."""
     if measurement.phase == CONNECT:
         return
-    wrongs = {
-        "lost": "deliveries lost (below zero: too many)",
-        "wrong": "subscribers didn't get exactly what was published",
-        "disordered": "subscribers saw another order than their room",
-        "gaps": "gaps were reported",
-        "closed": "subscribers were closed",
-        "rejected": "events were refused",
-    }
-    for field, meaning in wrongs.items():
+    for field, meaning in WRONGS.items():
         if measurement[field]:
             yield f"{measurement[field]:.0f} {meaning}"
     if measurement.per_second == 0:

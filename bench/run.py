@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,7 +26,7 @@ from bench import processes, report, rivals
 from bench.play import Run, run_scenario
 from bench.processes import BUILD, SERVE_COMMAND, BenchError, Cores
 from bench.report import Measurement
-from bench.scenarios import BY_SCENARIO, EVENT_BYTES, PEERS, QUICK, SCENARIOS, THOROUGH, Pace, Scenario
+from bench.scenarios import BY_SCENARIO, EVENT_BYTES, PEERS, QUICK, SCENARIOS, THOROUGH, Scenario
 
 
 def machine(cores: Cores) -> dict[str, object]:
@@ -107,7 +107,7 @@ def prepare(arguments: argparse.Namespace) -> Run:
         raise BenchError("the benchmarks need Linux (epoll, /proc, core affinity)")
     pace = QUICK if arguments.quick else THOROUGH
     if arguments.seconds:
-        pace = Pace(arguments.seconds, pace.warmup, pace.settle)
+        pace = replace(pace, measured=arguments.seconds)
     cores = Cores.pick()
     if cores.server == cores.client:
         print("only one core: server, client and store share it, so saturation means little", file=sys.stderr)

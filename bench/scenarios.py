@@ -56,6 +56,8 @@ class Scenario:
     peers: tuple[str, ...] = FOR_WS
     plan: Plan = "loads"
     when: When = "always"
+    in_rounds: bool = False
+    """Whether all peers are played several times, in turn: else noise decides where a target is close."""
 
     @property
     def publishes_only(self) -> bool:
@@ -91,7 +93,18 @@ SCENARIOS: Final = (
     Scenario("ws-single", "WebSocket, 1000 in one room, an event at a time", "ws", 1000, 1, 1, 1, 8, (*FOR_WS, SEND)),
     Scenario("ws-window8", "WebSocket, 1000 in one room, 8 events in flight", "ws", 1000, 1, 1, 8, 8),
     Scenario("ws-burst10", "WebSocket, 1000 in one room, bursts of 10", "ws", 1000, 1, 10, 10, 8),
-    Scenario("sse-single", "SSE, 1000 on one topic, an event at a time", "sse", 1000, 1, 1, 1, 8, (*FOR_SSE, SEND)),
+    Scenario(
+        "sse-single",
+        "SSE, 1000 on one topic, an event at a time",
+        "sse",
+        1000,
+        1,
+        1,
+        1,
+        8,
+        (*FOR_SSE, SEND),
+        in_rounds=True,
+    ),
     Scenario("sse-burst10", "SSE, 1000 on one topic, bursts of 10", "sse", 1000, 1, 10, 10, 8, FOR_SSE),
     Scenario("ws-5000", "WebSocket, 5000 in 1000 rooms", "ws", 5000, 1000, 100, 1000, 10, FOR_ROOMS),
     _rooms(1, "always"),
@@ -104,7 +117,20 @@ SCENARIOS: Final = (
     _connections(10000, "always"),
     Scenario("idle-ws", "WebSocket, 5000 that wait", "ws", 5000, 50, 1, 1, 1, FOR_WS, "idle"),
     Scenario("idle-sse", "SSE, 5000 that wait", "sse", 5000, 50, 1, 1, 1, FOR_SSE, "idle"),
-    Scenario("publish", "publish one by one", "none", 0, 1000, 1, 64, 64, (HUB, LIMIT, BARE), "loads", "thorough"),
+    Scenario(
+        "publish",
+        "publish one by one",
+        "none",
+        0,
+        1000,
+        1,
+        64,
+        64,
+        (HUB, LIMIT, BARE),
+        "loads",
+        "thorough",
+        in_rounds=True,
+    ),
     Scenario(
         "publish-100", "publish in batches of 100", "none", 0, 1000, 100, 800, 8, (HUB, LIMIT), "loads", "thorough"
     ),
@@ -113,15 +139,16 @@ SCENARIOS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds; of one phase, before it is measured, and after the connecting."""
+    """Seconds of one phase, before it is measured, and after the connecting; and how many rounds are played."""
 
     measured: float
     warmup: float
     settle: float
+    rounds: int = 1
 
 
 QUICK: Final = Pace(measured=0.9, warmup=0.3, settle=0.3)
-THOROUGH: Final = Pace(measured=4, warmup=0.8, settle=0.5)
+THOROUGH: Final = Pace(measured=4, warmup=0.8, settle=0.5, rounds=3)
 IDLE_SETTLE: Final = 3.0
 """Before the memory of connections that wait is read: time to free what their handshakes needed."""
 

@@ -24,12 +24,16 @@ def configure(settings: Settings, role: str) -> None:
     """Set up the process's logging. `role` (web, worker, dev, …) and the pid stand on every line."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     last = _render if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    stamp, level = _stamp(role, os.getpid()), logging.getLevelNamesMapping()[settings.log_level.upper()]
+    lines = _Lines(sys.stderr.buffer)
     structlog.configure(
-        processors=[_stamp(role, os.getpid()), last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=_Lines(sys.stderr.buffer) if as_json else structlog.WriteLoggerFactory(sys.stderr),
+        processors=[stamp, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lines if as_json else structlog.WriteLoggerFactory(sys.stderr),
     )
     logger.cache_clear()
+    global _wide
+    _wide = (lambda line, of: lines.msg(_encode(stamp(None, of, line)))) if as_json and level <= logging.INFO else None
     # Libraries log through the standard module: only their faults pass. Uvicorn's own lines would hold whole URLs,
     # tokens included, and repeat what the hub has logged already.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
@@ -40,6 +44,18 @@ def configure(settings: Settings, role: str) -> None:
 @functools.cache  # a line per request and per attempt: finding the logger each time costs as much as the line
 def logger() -> Logger:
     return structlog.get_logger().bind()
+
+
+_wide: Callable[[Line, str], None] | None = None
+
+
+def wide(event: str, line: dict[str, Any], level: str = "info") -> None:
+    """Write the wide line of a request or an attempt. Nearly all are such; structlog costs each twice that."""
+    if _wide is None:
+        getattr(logger(), level)(event, **line)
+    else:
+        line["event"] = event
+        _wide(line, level)
 
 
 class _Lines:

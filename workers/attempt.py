@@ -5,7 +5,7 @@ from hub.core.event import now_text
 from hub.store.attempts import Attempt
 from hub.store.queues import Lease
 from hub.store.records import delivery_id, parse_ref
-from hub.telemetry import logger
+from hub.telemetry import wide
 from workers.sender import Answer
 from workers.settle import Owner
 from workers.verdict import Decision
@@ -37,17 +37,17 @@ def count(owner: Owner, lease: Lease, began: float, answer: Answer, verdict: str
 
 def report(owner: Owner, lease: Lease, answer: Answer, decision: Decision) -> None:
     """The attempt's one wide line."""
-    logger().info(
-        "attempt",
-        event_id=lease.event,
-        type=lease.type,
-        endpoint=owner.endpoint,
-        delivery=delivery_id(parse_ref(lease.ref), owner.endpoint),
-        attempt=lease.attempt,
-        status=answer.status,
-        duration_ms=answer.duration_ms,
-        error=answer.error,
-        verdict=decision.verdict,
-        next_delay=round(decision.delay, 1) if decision.verdict == "retry" else None,
-        request_id=lease.origin.request_id,
-    )
+    line = {
+        "event_id": lease.event,
+        "type": lease.type,
+        "endpoint": owner.endpoint,
+        "delivery": delivery_id(parse_ref(lease.ref), owner.endpoint),
+        "attempt": lease.attempt,
+        "status": answer.status,
+        "duration_ms": answer.duration_ms,
+        "error": answer.error,
+        "verdict": decision.verdict,
+        "next_delay": round(decision.delay, 1) if decision.verdict == "retry" else None,
+        "request_id": lease.origin.request_id,
+    }
+    wide("attempt", line)

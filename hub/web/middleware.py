@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub import metrics
 from hub.core.errors import HubError, Invalid, MethodNotAllowed, NotFound
 from hub.core.opaque import hide
-from hub.telemetry import logger
+from hub.telemetry import logger, wide
 from hub.web.door import REFUSED
 from hub.web.exchange import Whole, Writer, join
 from hub.web.http import SECURITY, Lines, broken, failed
@@ -131,9 +131,14 @@ class _Trip:
         scope = self._scope
         if scope["path"] in _QUIET or REFUSED in scope["state"]:
             return
-        say = logger().info if self._status < 500 else logger().warning
-        say("request", method=scope.get("method", "WS"), path=hide(scope["path"]), status=self._status,
-            duration_ms=round((time.perf_counter() - self._began) * 1000, 2), request_id=self.request_id)  # fmt: skip
+        line = {
+            "method": scope.get("method", "WS"),
+            "path": hide(scope["path"]),
+            "status": self._status,
+            "duration_ms": round((time.perf_counter() - self._began) * 1000, 2),
+            "request_id": self.request_id,
+        }
+        wide("request", line, "info" if self._status < 500 else "warning")
 
 
 def _has_policy(headers: Lines) -> bool:

@@ -97,7 +97,8 @@ def listeners(sock: socket.socket) -> list[socket.socket]:
     uvloop accepts one for each descriptor. With a single one a busy process, whose turns are long, would leave new
     clients, and probes of its health among them, waiting unaccepted.
     """
-    return [sock, *(sock.dup() for _ in range(ACCEPTS - 1))]
+    # Not by socket.dup, which makes what all of them share blocking: other processes that accept would hang.
+    return [sock, *(socket.socket(fileno=os.dup(sock.fileno())) for _ in range(ACCEPTS - 1))]
 
 
 def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int:

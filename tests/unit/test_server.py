@@ -1,6 +1,7 @@
 """How the web process accepts."""
 
 import asyncio
+import os
 import socket
 
 import uvloop
@@ -35,3 +36,12 @@ def test_many_connections_are_accepted_in_a_turn_of_the_loop() -> None:
         return count
 
     assert uvloop.run(turns()) <= 2 * CLIENTS // ACCEPTS
+
+
+def test_what_other_processes_accept_from_as_well_stays_as_it_is() -> None:
+    """One that blocks would hang whichever process comes second to a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        os.set_blocking(sock.fileno(), False)  # as another process's loop has it
+        for one in listeners(sock)[1:]:
+            assert not os.get_blocking(one.fileno())
+            one.close()

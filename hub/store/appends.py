@@ -60,16 +60,17 @@ class Appends:
         if claim is not None:  # whose refusal is of one request alone
             names, packed = [*self._names, claim[0]], list[_Packed]()
             self._add(names, packed, app, events, origin)
-            return self.parse(events, await self._writer.run(script("append"), names, self._args(packed, claim[1])), 1)
+            return self._parse(events, await self._writer.run(script("append"), names, self._args(packed, claim[1])), 1)
         group = self._group
         if group is None or len(group.packed) >= MOST:
             loop = asyncio.get_running_loop() if group is None else group.loop
             group = self._group = _Group(self, self._names, loop)
             loop.call_soon(self._begin, group)
+        first = 1 + len(group.packed)
         self._add(group.names, group.packed, app, events, origin)
-        future: asyncio.Future[list[Appended]] = group.loop.create_future()
-        group.waiting.append((future, events))
-        return await future
+        future: asyncio.Future[Reply] = group.loop.create_future()
+        group.waiting.append(future)
+        return self._parse(events, await future, first)
 
     def _add(self, names: list[str], packed: list[_Packed], app: str, events: Sequence[Event], origin: str) -> None:
         # All or none: what is in these lists may be others' too.
@@ -117,7 +118,7 @@ class Appends:
         else:
             group.set_result(reply)
 
-    def parse(self, events: Sequence[Event], reply: Reply, first: int) -> list[Appended]:
+    def _parse(self, events: Sequence[Event], reply: Reply, first: int) -> list[Appended]:
         """What append.lua answers of each event, from the `first` line on.
 
         A cursor is what cursors.encode would give: this runs once per event, and a batch's share their millisecond.
@@ -139,7 +140,7 @@ class Appends:
 
 
 class _Group:
-    """Appends that go to the store together, and who waits for them. It is told the store's answer as a future is."""
+    """Appends that go to the store together, and who waits for its answer, which it is told as a future is."""
 
     __slots__ = ("_appends", "loop", "names", "packed", "waiting")
 
@@ -148,17 +149,15 @@ class _Group:
         self.loop = loop
         self.names = [*names]
         self.packed: list[_Packed] = []
-        self.waiting: list[tuple[asyncio.Future[list[Appended]], Sequence[Event]]] = []
+        self.waiting: list[asyncio.Future[Reply]] = []
 
     def done(self) -> bool:
         return False
 
     def set_result(self, reply: Reply) -> None:
-        first = 1
-        for future, events in self.waiting:
+        for future in self.waiting:
             if not future.done():  # else who waited has gone
-                future.set_result(self._appends.parse(events, reply, first))
-            first += len(events)
+                future.set_result(reply)
 
     def set_exception(self, exc: Exception) -> None:
         if isinstance(exc, StoreError) and str(exc).startswith("NOSCRIPT"):
@@ -167,6 +166,6 @@ class _Group:
             self.fail(exc)
 
     def fail(self, exc: BaseException) -> None:
-        for future, _ in self.waiting:
+        for future in self.waiting:
             if not future.done():
                 future.set_exception(exc)

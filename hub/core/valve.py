@@ -77,7 +77,8 @@ class Valve:
             return 0.0
         took = self._progress / max(self._done, 1)
         if self._progress <= LEAST * self._span:
-            self._alone = took
+            if self._done:
+                self._alone = took
             return 0.0
         return took / max(self._wait, _SLOWER * self._alone)
 

@@ -123,6 +123,7 @@ def test_requests_that_wait_for_a_slow_disk_harm_nobody(known: bool) -> None:
     one, now = waiting_valve(), 0.0
     if known:
         now = serve(one, 1.0, 10, lambda _: 0.6)
+        now = serve(one, 5.0, 0, lambda _: 0.6, now)  # that nothing comes for a while tells nothing of it
     now = serve(one, 1.5, 1000, lambda _: 0.6, now)
     assert (one.limit == NO_LIMIT) == known
     serve(one, 10.0, 1000, lambda _: 0.6, now)

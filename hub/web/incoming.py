@@ -1,6 +1,6 @@
 """A request whose headers are looked up by name, not searched for: the stages ask for many that aren't there."""
 
-from typing import Any, cast
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request, empty_receive, empty_send
@@ -21,15 +21,17 @@ class NamedHeaders(Headers):
         return isinstance(key, str) and key.lower() in self._first
 
     def get(self, key: str, default: Any = None) -> Any:
-        value = self._first.get(key) or self._first.get(key.lower())
+        value = self._first.get(key.lower())
         return default if value is None else value.decode("latin-1")
 
 
 class Incoming(Request):
     """A request to the API."""
 
-    headers: NamedHeaders = cast("Any", None)  # in place of the property, which looks each time
-
     def __init__(self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send) -> None:
         super().__init__(scope, receive, send)
-        self.headers = NamedHeaders(scope)  # type: ignore[override]
+        self._named = NamedHeaders(scope)
+
+    @property
+    def headers(self) -> NamedHeaders:
+        return self._named

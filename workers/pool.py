@@ -45,7 +45,7 @@ class Pool:
         self._dial = dial
         self._resolve = resolve
         self._tls = _tls()
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._idle: dict[Origin, dict[Connection, None]] = {}
         self._by_age: OrderedDict[Connection, None] = OrderedDict()
         """The same, that which was used longest ago first."""
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[Sequence[Info]]]] = {}
@@ -69,7 +69,7 @@ class Pool:
     def take(self, origin: Origin) -> Connection | None:
         """The idle connection that was used last, if there is one."""
         while waiting := self._idle.get(origin):
-            connection = waiting[-1]
+            connection = next(reversed(waiting))
             self._forget(connection)
             if connection.is_open:
                 return connection
@@ -135,7 +135,7 @@ class Pool:
         if len(self._by_age) >= MOST_IDLE:
             self._close(next(iter(self._by_age)))
         connection.idle_since = self._loop.time()
-        self._idle.setdefault(connection.origin, []).append(connection)
+        self._idle.setdefault(connection.origin, {})[connection] = None
         self._by_age[connection] = None
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
@@ -154,6 +154,6 @@ class Pool:
         """It is idle no more."""
         del self._by_age[connection]
         waiting = self._idle[connection.origin]
-        waiting.remove(connection)
+        del waiting[connection]
         if not waiting:
             del self._idle[connection.origin]

@@ -125,8 +125,8 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each live connection is an open file
     # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
-    # expensive, while the hot path leaves it nothing to find: it may run seldom. What handshakes leave is found young,
-    # a little at a time, since everybody waits for a pass.
+    # expensive, while the hot path leaves it nothing to find: it may run seldom. A young pass comes so late that what is
+    # in progress has mostly ended before it, and still takes but a millisecond or two: everybody waits for it.
     gc.freeze()
     gc.set_threshold(20_000, 20, 600)
     try:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.hub import Hub
+from tests.support.receiver import Receiver
 
 _numbers = itertools.count(1)
 
@@ -34,6 +35,12 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 async def client(hub: Hub) -> AsyncIterator[httpx.AsyncClient]:
     async with hub.client() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as opened:
         yield opened
 
 

@@ -12,7 +12,7 @@ from hub.store import keys
 from tests.support.hub import Hub
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
-from tests.support.webhook_site import ended, ground_of, start
+from tests.support.webhook_site import emptied, ended, start
 from tests.support.webhooks import APP, Ground
 
 HOUR_MS = 3_600_000
@@ -34,15 +34,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 async def ground(hub: Hub) -> AsyncIterator[Ground]:
-    async with ground_of(hub) as opened:
-        yield opened
-        for one in await opened.endpoints.ids(APP):
-            await opened.endpoints.delete(APP, one)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as opened:
+    async with emptied(hub) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from hub.core.retry import RetryInput
 from hub.store.audience import Audience
 from tests.support.hub import Hub
 from tests.support.receiver import Receiver
-from tests.support.webhook_site import ended, ground_of, start
+from tests.support.webhook_site import emptied, ended, start
 from tests.support.webhooks import APP, Ground
 
 
@@ -27,15 +27,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 async def site(hub: Hub) -> AsyncIterator[Ground]:
-    async with ground_of(hub) as opened:
-        yield opened
-        for one in await opened.endpoints.ids(APP):
-            await opened.endpoints.delete(APP, one)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as opened:
+    async with emptied(hub) as opened:
         yield opened
 
 

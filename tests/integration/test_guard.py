@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,12 +17,6 @@ from tests.support.webhooks import APP, Ground
 from workers.sender import Answer, Sender
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as opened:
-        yield opened
 
 
 async def post(url: str, **options: Any) -> Answer:

@@ -38,12 +38,6 @@ async def client(site: Hub) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as opened:
-        yield opened
-
-
 async def register(client: httpx.AsyncClient, receiver: Receiver, topic: str, **fields: Any) -> str:
     given = {"url": receiver.url(), "topics": [topic], "handshake": True, **fields}
     made = await client.post("/v1/endpoints", json=given)

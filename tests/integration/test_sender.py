@@ -19,12 +19,6 @@ Written = Callable[[asyncio.StreamWriter], object]
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as opened:
-        yield opened
-
-
-@pytest.fixture
 async def sender() -> AsyncIterator[Sender]:
     opened = Sender("Test", allowed=LOOPBACK)
     yield opened

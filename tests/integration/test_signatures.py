@@ -15,7 +15,7 @@ from hub.core.signing import PRIVATE, PUBLIC, new_secret
 from tests.support.hub import Hub
 from tests.support.receiver import Got, Receiver
 from tests.support.store import StoreProcess
-from tests.support.webhook_site import ground_of, start
+from tests.support.webhook_site import emptied, start
 from tests.support.webhooks import APP, Ground
 
 
@@ -27,10 +27,8 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 async def site(hub: Hub) -> AsyncIterator[Ground]:
-    async with ground_of(hub) as opened:
+    async with emptied(hub) as opened:
         yield opened
-        for one in await opened.endpoints.ids(APP):
-            await opened.endpoints.delete(APP, one)
 
 
 async def sent(ground: Ground, receiver: Receiver) -> Got:

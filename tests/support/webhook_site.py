@@ -34,6 +34,15 @@ async def ground_of(hub: Hub) -> AsyncGenerator[Ground]:
         await link.close()
 
 
+@asynccontextmanager
+async def emptied(hub: Hub) -> AsyncGenerator[Ground]:
+    """The same for a test among others: its endpoints go with it."""
+    async with ground_of(hub) as opened:
+        yield opened
+        for one in await opened.endpoints.ids(APP):
+            await opened.endpoints.delete(APP, one)
+
+
 def attempts_logged(worker: HubProcess, **fields: Any) -> list[dict[str, Any]]:
     """The worker's lines of attempts that have these fields."""
     lines = [json.loads(line) for line in worker.log.splitlines() if line.endswith("}")]

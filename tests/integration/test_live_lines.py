@@ -5,7 +5,7 @@
 | one sequencer | join between slices; leave, loss, notice amid a fan-out | unit/test_turn |
 | log order per connection | several rooms on one connection | e2e/test_websocket; test_live_model |
 | fast or slow | | unit/test_slice, test_slim, test_connection (TLS); chaos/test_drain; test_live_ends |
-| replay | held while window, trim or epoch moves; rejoins; the budget | test_live_replay, test_live_model |
+| replay | held while window, trim or epoch moves; the budget | test_live_rejoins, test_live_replay, test_live_model |
 | cursors | heartbeats amid fan-out and replay; ahead of the tail; partitions not named | e2e/test_stream: precedence |
 | epoch | during a replay; noticed by another; store away | chaos/test_store_lost; test_live_replay; test_log |
 | frames | replayed and live bytes are the same | unit/test_frames; e2e/test_stream |
@@ -22,15 +22,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from hub.core import cursor as cursors
-from hub.core.cursor import START, Position
-from hub.core.errors import StoreUnavailable
+from hub.core.cursor import START
 from hub.live import pulse
 from hub.live import replay as replays
 from hub.live import slice as slices
 from hub.store.connect import Link
 from hub.store.control import Notice, send_notice
-from hub.store.log import Log
-from tests.support.gateways import APP, Client, Process, process, trim
+from tests.support.gateways import APP, Client, Process, fan_out_asked, process, trim
 from tests.support.store import StoreProcess
 from tests.support.waiting import eventually
 
@@ -137,18 +135,6 @@ async def test_several_rooms_on_one_connection_get_each_event_in_log_order(one: 
     assert client.data("a.x") == [0, 2, 3, 5]
     positions = [cursors.decode(message["cursor"])[0].position for message in client.of("event")]
     assert positions == sorted(positions)
-
-
-def fan_out_asked(one: Process, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when the fan-out asks for its turn: whoever asks behind it comes behind it."""
-    asked, fan_out = asyncio.Event(), one.gateway.turn.fan_out
-
-    def ask() -> contextlib.AbstractAsyncContextManager[None]:
-        asked.set()
-        return fan_out()
-
-    monkeypatch.setattr(one.gateway.turn, "fan_out", ask)
-    return asked
 
 
 # -- replay ------------------------------------------------------------------------------------------------------------
@@ -280,70 +266,6 @@ async def test_a_join_that_waits_for_its_turn_while_the_epoch_changes_is_not_rec
     assert [answer["recovered"] for answer in client.of("room_joined")] == [False]
     await one.publish("a.x", 2)
     await eventually(lambda: client.data() == [2], "it is live")
-
-
-async def test_a_rejoin_that_is_refused_leaves_the_old_membership_as_it_was(store: StoreProcess, link: Link) -> None:
-    class Away(Log):
-        async def observe(
-            self, partition: int, epoch: int = 0, last: Position = START
-        ) -> tuple[int, Position, Position]:
-            raise StoreUnavailable("away")
-
-        def over(self, link: Link) -> Log:
-            return Log(link, partitions=1, retention=3600)
-
-    def wrap(link: Link, partitions: int) -> Log:
-        return Away(link, partitions=partitions, retention=3600)
-
-    async with process(store, window=10, wrap=wrap) as one:
-        begin = one.gateway.cursor()
-        client = Client().open(one)
-        await client.join(one, "a.x")
-        await one.publish_all([("a.x", n) for n in range(20)])
-        await eventually(lambda: len(client.data()) == 20, "they came")
-        with pytest.raises(StoreUnavailable):
-            await client.join(one, "a.x", begin)
-        await one.publish("a.x", 20)
-        await eventually(lambda: client.data() == list(range(21)), "the old membership goes on")
-
-
-async def test_a_rejoin_gets_what_came_meanwhile_once(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 1)
-    client, first = Client(), Client().open(one)
-    await first.join(one, "a.x")
-    client.open(one)
-    await client.join(one, "a.x")
-    joining: list[asyncio.Task[None]] = []
-
-    def rejoin(message: dict[str, object]) -> None:
-        if message["type"] == "event" and not joining:
-            joining.append(asyncio.create_task(client.join(one, "a.x", types=("t",))))
-
-    first.on_write = rejoin
-    await one.publish("a.x", 1)
-    await eventually(lambda: joining and joining[0].done(), "it has joined again")
-    await one.publish("a.x", 2)
-    await eventually(lambda: 2 in client.data(), "the second event came")
-    assert client.data() == [1, 2]
-
-
-async def test_a_rejoin_that_waits_for_its_turn_gets_what_comes_meanwhile_once(
-    one: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = Client().open(one)
-    await client.join(one, "a.x")
-    asked = fan_out_asked(one, monkeypatch)
-    async with one.gateway.turn.take():
-        await one.publish("a.x", 1)
-        await asyncio.wait_for(asked.wait(), 15)
-        joining = asyncio.create_task(client.join(one, "a.x"))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not joining.done()
-    await joining
-    await one.publish("a.x", 2)
-    await eventually(lambda: 2 in client.data(), "it is live")
-    assert client.data() == [1, 2]
 
 
 async def test_replayed_bytes_are_those_that_went_out_live(one: Process) -> None:

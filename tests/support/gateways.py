@@ -10,6 +10,8 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self
 
+import pytest
+
 from hub.core import cursor as cursors
 from hub.core.cursor import Position
 from hub.core.event import Event
@@ -21,8 +23,9 @@ from hub.live.rooms import RoomKey
 from hub.live.tail import Tail
 from hub.live.window import Window
 from hub.store import keys
+from hub.store.appends import Appended
 from hub.store.connect import Link
-from hub.store.log import Appended, Log
+from hub.store.log import Log
 from hub.store.scripts import script
 from tests.support.store import StoreProcess
 
@@ -148,3 +151,15 @@ async def trim(link: Link, count: int, partition: int = 0) -> None:
     names = [keys.log(partition), keys.meta(partition)]
     removed, _, _ = await link.run(script("trim"), names, ["9" * 15, "0", "0", "1", count])
     assert int(removed) == count
+
+
+def fan_out_asked(one: Process, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the fan-out asks for its turn: whoever asks behind it comes behind it."""
+    asked, fan_out = asyncio.Event(), one.gateway.turn.fan_out
+
+    def ask() -> contextlib.AbstractAsyncContextManager[None]:
+        asked.set()
+        return fan_out()
+
+    monkeypatch.setattr(one.gateway.turn, "fan_out", ask)
+    return asked

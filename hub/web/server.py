@@ -124,9 +124,9 @@ def serve(app: ASGIApp, sock: socket.socket, ready_fd: int | None = None) -> int
     server = HubServer(config, ready_fd)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each live connection is an open file
-    # What was imported stays, so the collector need not look at it again; and thousands of connections make a full pass
-    # expensive, while the hot path leaves it nothing to find: it may run seldom. A young pass comes so late that what is
-    # in progress has mostly ended before it, and still takes but a millisecond or two: everybody waits for it.
+    # What was imported stays, so the collector need not look at it again; and thousands of connections make a full
+    # pass expensive, while the hot path leaves it nothing to find: it may run seldom. A young pass comes so late that
+    # what is in progress has mostly ended before it, and takes but a millisecond or two: everybody waits for it.
     gc.freeze()
     gc.set_threshold(20_000, 20, 600)
     try:

@@ -60,6 +60,8 @@ async def _ended(
         await eventually(lambda: _count(events, before + 20), "events flow")
         line.lead_to(hub.ports[1 - index])
         hub.webs[index].signal(number)
+        # While it drains events still flow through it: what comes later has come by the other one.
+        await eventually(lambda: hub.webs[index].process.poll() is not None, "it has ended")
         at = len(expected)
         await eventually(lambda: _count(events, at + 20), "they flow again")
     finally:
